@@ -1,0 +1,1 @@
+"""Co-simulation of networked mixtures of experts on wireless edge networks."""

@@ -1,0 +1,175 @@
+"""Family ``sharing``: what the active transfers of a medium do with its spectrum.
+
+``equal_share`` is fluid time sharing. With n transfers active, each gets a fraction 1/n of the time at
+the full-band rate of its own link, so in *virtual time* (dV = dt/n: the airtime a single transfer has
+got) a transfer that needs a seconds of airtime and starts at V ends at V + a, whoever comes and goes
+in between. The transfers are a heap of these finish tags; one timer waits for the earliest. At a
+coherence boundary rates change: the bits left keep, so the tags move.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import Any, ClassVar, Protocol
+
+from simpy import Environment
+from simpy.events import Event, Timeout
+
+from nmoe_sim.scenario.spec import Spec
+
+
+class RateSource(Protocol):
+    """Full-band rates of a medium's links."""
+
+    block_s: float
+    """Length of a coherence block; infinite where rates don't change."""
+
+    def rate_bps(self, link: int, block: int) -> float:
+        """Return the rate of a link that has the medium to itself, in one block."""
+
+
+class Medium(Protocol):
+    """Spectrum shared by the transfers active on it."""
+
+    num_active: int
+
+    def start(self, link: int, bits: float, done: Callable[[Any, float], None], payload: Any) -> None:
+        """Start a transfer; ``done(payload, airtime_s)`` is called at the time its last bit arrives."""
+
+
+class EqualShare(Spec):
+    """Fluid time sharing: each of n active transfers has the medium a fraction 1/n of the time."""
+
+    kind: ClassVar[str] = "equal_share"
+
+    def medium(self, env: Environment, rates: RateSource) -> EqualShareMedium:
+        """Return a medium that shares this way."""
+        return EqualShareMedium(env, rates)
+
+
+class _Transfer:
+    __slots__ = ("done", "link", "payload", "rate_bps", "tag_s", "v_start_s")
+
+    def __init__(self, link: int, done: Callable[[Any, float], None], payload: Any) -> None:
+        self.link = link
+        self.done = done
+        self.payload = payload
+
+
+class EqualShareMedium:
+    """A medium in virtual time; see the module's docstring.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+    rates : RateSource
+        Rates of the links, by link and coherence block.
+    """
+
+    def __init__(self, env: Environment, rates: RateSource) -> None:
+        self.env = env
+        self.rates = rates
+        self.num_active = 0
+        self.busy_s = 0.0
+        self._heap: list[tuple[float, int, _Transfer]] = []
+        self._sequence = 0
+        self._t_s = 0.0  # when the virtual time was last brought up to date
+        self._v_s = 0.0  # airtime each active transfer has got since the medium was last idle
+        self._block = 0
+        self._block_end_s = 0.0
+        self._timer: Timeout | None = None
+        self._timer_s = math.inf
+        self._next: _Transfer | None = None  # the transfer that is due when the live timer fires
+
+    def start(self, link: int, bits: float, done: Callable[[Any, float], None], payload: Any) -> None:
+        """Start a transfer of ``bits`` on ``link``; ``done(payload, airtime_s)`` when its last bit is there."""
+        now = self.env.now
+        if self._heap:
+            self._advance(now)
+        else:
+            self._t_s = now
+            self._v_s = 0.0
+        if now >= self._block_end_s:
+            self._enter_block(now)
+        transfer = _Transfer(link, done, payload)
+        transfer.v_start_s = self._v_s
+        transfer.rate_bps = rate = self.rates.rate_bps(link, self._block)
+        transfer.tag_s = tag = self._v_s + (bits / rate if rate > 0 else math.inf)
+        self._sequence += 1
+        heappush(self._heap, (tag, self._sequence, transfer))
+        self.num_active += 1
+        self._next = None
+        self._arm(now)
+
+    def _advance(self, now: float) -> None:
+        elapsed_s = now - self._t_s
+        if elapsed_s > 0:
+            self._v_s += elapsed_s / self.num_active
+            self.busy_s += elapsed_s
+            self._t_s = now
+
+    def _enter_block(self, now: float) -> None:
+        """Move to the block of ``now``; the bits left of every active transfer keep, their tags move."""
+        block_s = self.rates.block_s
+        if math.isinf(block_s):
+            self._block_end_s = math.inf
+            return
+        block = int(now / block_s)
+        if (block + 1) * block_s <= now:  # rounding at the boundary itself
+            block += 1
+        self._block = block
+        self._block_end_s = (block + 1) * block_s
+        if not self._heap:
+            return
+        v = self._v_s
+        retagged = []
+        for tag, sequence, transfer in self._heap:
+            rate = self.rates.rate_bps(transfer.link, block)
+            left_s = tag - v
+            if rate > 0 and not math.isinf(tag):
+                left_s *= transfer.rate_bps / rate
+                transfer.tag_s = v + left_s
+            transfer.rate_bps = rate
+            retagged.append((transfer.tag_s, sequence, transfer))
+        heapify(retagged)
+        self._heap = retagged
+
+    def _arm(self, now: float) -> None:
+        """Have a timer fire no later than the next finish or block boundary; an early one re-arms."""
+        first = self._heap[0]
+        t_s = now + (first[0] - self._v_s) * self.num_active
+        finishes = t_s <= self._block_end_s
+        if not finishes:
+            t_s = self._block_end_s
+        if t_s < self._timer_s:
+            delay = t_s - now
+            self._timer = timer = Timeout(self.env, delay if delay > 0 else 0.0)
+            timer.callbacks.append(self._wake)  # type: ignore[union-attr]
+            self._timer_s = now + timer._delay
+            self._next = first[2] if finishes else None
+
+    def _wake(self, timer: Event) -> None:
+        if timer is not self._timer:
+            return  # replaced by an earlier one
+        self._timer = None
+        self._timer_s = math.inf
+        if not self._heap:
+            return
+        now = self.env.now
+        self._advance(now)
+        if self._next is not None:  # due now by plan, whatever the rounding
+            self._v_s = max(self._v_s, self._next.tag_s)
+            self._next = None
+        heap = self._heap
+        finished = []
+        while heap and (heap[0][0] <= self._v_s or now + (heap[0][0] - self._v_s) * self.num_active <= now):
+            finished.append(heappop(heap)[2])
+        self.num_active -= len(finished)
+        if heap:
+            if now >= self._block_end_s:
+                self._enter_block(now)
+            self._arm(now)
+        for transfer in finished:
+            transfer.done(transfer.payload, transfer.tag_s - transfer.v_start_s)

@@ -1,0 +1,287 @@
+"""Every result table, declared once: column, type, unit, meaning, key.
+
+The declarations validate what is written, type the Parquet files and document them. Times are
+simulated seconds; a missing value is null, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DType = Literal["int64", "float64", "string", "bool", "list<int64>", "list<string>"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    dtype: DType
+    meaning: str
+    unit: str = ""
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: what a row is, which columns identify it, and its columns in order."""
+
+    name: str
+    row: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+
+def _int(name: str, meaning: str, unit: str = "", *, nullable: bool = False) -> Column:
+    return Column(name, "int64", meaning, unit, nullable)
+
+
+def _float(name: str, meaning: str, unit: str, *, nullable: bool = False) -> Column:
+    return Column(name, "float64", meaning, unit, nullable)
+
+
+def _text(name: str, meaning: str, *, nullable: bool = False) -> Column:
+    return Column(name, "string", meaning, "", nullable)
+
+
+_STAGE = _text("stage", "training stage; null in inference", nullable=True)
+_ROUND = _int("round", "round of the stage, from 0; null where there are none", nullable=True)
+_REQUEST = _int("request_id", "request this is for; null in training", nullable=True)
+
+REQUESTS = Table(
+    "requests",
+    "an inference request",
+    ("request_id",),
+    (
+        _int("request_id", "request, in order of arrival"),
+        _text("client", "device that asks"),
+        _int("sample_index", "row of the test set"),
+        _float("t_arrival_s", "arrival", "s"),
+        _float("t_done_s", "answer at the client", "s", nullable=True),
+        _float("latency_s", "t_done_s - t_arrival_s", "s", nullable=True),
+        Column("deadline_met", "bool", "latency_s <= deadline; null without a deadline", "", True),
+        _text("outcome", "completed | expired"),
+        Column("experts", "list<int64>", "experts asked"),
+        Column("hosts", "list<string>", "host of each expert asked"),
+        Column("experts_used", "list<int64>", "experts whose outputs were combined"),
+        _int("label", "true class"),
+        _int("prediction", "predicted class", nullable=True),
+        Column("correct", "bool", "prediction == label", "", True),
+        _float("energy_j", "marginal energy: compute, transmit and receive of this request", "J"),
+        _int("n_bytes", "bytes moved for this request, summed over hops", "B"),
+    ),
+)
+
+TRANSFERS = Table(
+    "transfers",
+    "one hop of one payload",
+    ("transfer_id",),
+    (
+        _int("transfer_id", "hop, in order of completion"),
+        _int("payload_id", "payload; its hops share it"),
+        _int("hop", "position of the hop on the payload's route, from 0"),
+        _REQUEST,
+        _STAGE,
+        _ROUND,
+        _text("src", "sending device"),
+        _text("dst", "receiving device"),
+        _text("medium", "uplink | downlink | sidelink | shared"),
+        _text("kind", "what the payload is: model_down, model_up, correlation, expert, features, output, ..."),
+        _int("n_bytes", "size", "B"),
+        _float("t_ready_s", "handed to the medium", "s"),
+        _float("t_start_s", "first bit sent", "s"),
+        _float("t_end_s", "last bit received", "s"),
+        _float("airtime_s", "time the medium gave to this hop alone", "s"),
+        _float("mean_rate_bps", "8 n_bytes / (t_end_s - t_start_s)", "bit/s"),
+        _float("tx_energy_j", "sender: transmit power x airtime_s", "J"),
+        _float("rx_energy_j", "receiver: receive power x airtime_s", "J"),
+        _text("outcome", "delivered"),
+    ),
+)
+
+COMPUTE = Table(
+    "compute",
+    "one job on one device",
+    ("job_id",),
+    (
+        _int("job_id", "job, in order of submission"),
+        _REQUEST,
+        _STAGE,
+        _ROUND,
+        _text("device", "where it runs"),
+        _text("kind", "features | gate | expert | combine | local_train | correlation | aggregate"),
+        _float("flop", "declared cost", "FLOP"),
+        _float("t_ready_s", "submitted", "s"),
+        _float("t_start_s", "head of the queue", "s"),
+        _float("t_end_s", "done", "s"),
+        _float("energy_j", "compute power x (t_end_s - t_start_s)", "J"),
+        _text("outcome", "completed"),
+    ),
+)
+
+ENERGY = Table(
+    "energy",
+    "device x component x phase",
+    ("device", "component", "phase"),
+    (
+        _text("device", "device"),
+        _text("component", "compute | tx | rx | idle"),
+        _text("phase", "training (with expert moves) | inference"),
+        _float("energy_j", "energy drawn", "J"),
+    ),
+)
+
+ROUNDS = Table(
+    "rounds",
+    "stage x round x client",
+    ("stage", "round", "client"),
+    (
+        _text("stage", "training stage"),
+        _int("round", "round, from 0"),
+        _text("client", "client"),
+        Column("participated", "bool", "its update counts in this round"),
+        _text("reason", "why it did not participate", nullable=True),
+        _float("t_start_s", "start of the client's round", "s"),
+        _float("t_end_s", "its update has arrived", "s"),
+        _float("loss", "mean training loss over the client's local steps", "", nullable=True),
+        _int("num_samples", "training samples of the client"),
+        _int("bytes_down", "bytes to the client, end to end", "B"),
+        _int("bytes_up", "bytes from the client, end to end", "B"),
+    ),
+)
+
+METRICS = Table(
+    "metrics",
+    "a measured value",
+    ("stage", "round", "metric", "split", "client"),
+    (
+        _text("stage", "training stage, or inference"),
+        _ROUND,
+        _float("t_s", "when the measured model was ready", "s"),
+        _text("metric", "accuracy_nmoe, accuracy_own_expert, accuracy_all_experts, ..."),
+        _text("split", "global: the common test set; local: test data distributed as the client's own"),
+        _text("client", "whose gate or model; null: mean over clients", nullable=True),
+        _float("value", "the value", ""),
+    ),
+)
+
+PARTITION = Table(
+    "partition",
+    "client x class",
+    ("client", "label"),
+    (
+        _text("client", "client"),
+        _int("label", "class"),
+        _int("num_train", "training samples"),
+        _int("num_test", "samples of its local test set"),
+    ),
+)
+
+POSITIONS = Table(
+    "positions",
+    "device x time where it moves",
+    ("device", "t_s"),
+    (
+        _text("device", "device"),
+        _float("t_s", "time", "s"),
+        _float("x_m", "position east", "m"),
+        _float("y_m", "position north", "m"),
+    ),
+)
+
+PLACEMENT = Table(
+    "placement",
+    "expert x host",
+    ("expert", "device"),
+    (
+        _int("expert", "expert"),
+        _text("owner", "client that trained it"),
+        _text("device", "device that hosts it"),
+        _int("bytes", "its parameters", "B"),
+    ),
+)
+
+DEVICES = Table(
+    "devices",
+    "a device",
+    ("device",),
+    (
+        _text("device", "device"),
+        _text("kind", "device | base_station"),
+        _text("profile", "device profile"),
+        _float("x_m", "position east", "m"),
+        _float("y_m", "position north", "m"),
+        _float("flop_per_s", "compute rate", "FLOP/s"),
+        _int("memory_bytes", "memory for models", "B"),
+        _int("memory_used_bytes", "extractor, gate and hosted experts during inference", "B"),
+        _float("utilisation", "busy share of the inference phase", ""),
+        _float("battery_j_left", "battery less energy drawn, negative: short; null: mains", "J", nullable=True),
+    ),
+)
+
+LINKS = Table(
+    "links",
+    "link x coherence block sampled",
+    ("src", "dst", "t_s"),
+    (
+        _text("src", "transmitter"),
+        _text("dst", "receiver"),
+        _text("medium", "medium it belongs to"),
+        _float("t_s", "start of the coherence block", "s"),
+        _float("distance_m", "distance in the plane", "m"),
+        Column("los", "bool", "line of sight"),
+        _float("path_loss_db", "path loss with shadowing", "dB"),
+        _float("sinr_db", "received signal over noise (and interference)", "dB"),
+        _float("rate_bps", "rate of the link with the medium to itself", "bit/s"),
+    ),
+)
+
+SUMMARY = Table(
+    "summary",
+    "the run",
+    ("run_id",),
+    (
+        _text("run_id", "hash of the resolved scenario, and seed"),
+        _text("scenario", "name"),
+        _int("seed", "seed"),
+        _float("accuracy_global", "accuracy_nmoe on the common test set, mean over clients", ""),
+        _float("accuracy_local", "accuracy_nmoe on each client's local test set, mean over clients", ""),
+        _float("latency_mean_s", "mean latency of completed requests", "s", nullable=True),
+        _float("latency_p50_s", "median latency", "s", nullable=True),
+        _float("latency_p95_s", "95th percentile of latency", "s", nullable=True),
+        _float("latency_p99_s", "99th percentile of latency", "s", nullable=True),
+        _float("deadline_met_ratio", "requests that met the deadline; null without one", "", nullable=True),
+        _float("completed_ratio", "requests completed", "", nullable=True),
+        _float("energy_total_j", "sum of energy, idle included", "J"),
+        _float("energy_per_request_j", "mean marginal energy of a request", "J", nullable=True),
+        _int("bytes_training", "bytes moved in training and expert moves, summed over hops", "B"),
+        _int("bytes_inference", "bytes moved in inference, summed over hops", "B"),
+        _float("training_time_s", "simulated time to the first request period", "s"),
+        _float("expert_load_jain", "Jain's index of requests per expert", "", nullable=True),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        REQUESTS,
+        TRANSFERS,
+        COMPUTE,
+        ENERGY,
+        ROUNDS,
+        METRICS,
+        PARTITION,
+        POSITIONS,
+        PLACEMENT,
+        DEVICES,
+        LINKS,
+        SUMMARY,
+    )
+}
+"""Every table of a run, by name."""

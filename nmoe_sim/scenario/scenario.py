@@ -1,0 +1,124 @@
+"""The scenario: everything a run depends on, frozen and checked.
+
+A field of a family or of a section has no default here: the loader builds what is left out (a
+section's defaults, a family's default kind) before the section that holds it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from nmoe_sim.scenario.device_profile import DeviceProfile
+from nmoe_sim.scenario.quantities import Count, NonNegative, Positive, Seed
+from nmoe_sim.scenario.spec import Family, Spec
+
+
+class RadioSection(Spec):
+    """Spectrum, powers and the laws that turn positions into bit/s."""
+
+    carrier_hz: Annotated[float, Field(ge=1e8, le=1e12)] = 3.5e9
+    """Carrier frequency."""
+    bandwidth_hz: Annotated[float, Field(gt=0, le=1e11)] = 20e6
+    """Bandwidth of each medium: uplink, downlink and sidelink have one each (see ``duplex``)."""
+    duplex: Literal["full", "half"] = "full"
+    """``full``: uplink, downlink and sidelink on bands of their own; ``half``: one band shared in time."""
+    tx_power_dbm: Annotated[float, Field(ge=-60, le=90)] = 23.0
+    """Radiated power of a device."""
+    base_station_tx_power_dbm: Annotated[float, Field(ge=-60, le=90)] = 33.0
+    """Radiated power of a base station."""
+    noise_figure_db: Annotated[float, Field(ge=0, le=50)] = 9.0
+    """Noise figure of a device's receiver."""
+    base_station_noise_figure_db: Annotated[float, Field(ge=0, le=50)] = 5.0
+    """Noise figure of a base station's receiver."""
+    device_height_m: Positive = 1.5
+    """Antenna height of devices."""
+    base_station_height_m: Positive = 10.0
+    """Antenna height of base stations."""
+    path_loss: Annotated[Any, Family("path_loss", default="tr38901_umi")]
+    """Path-loss law of every link."""
+    shadowing: Annotated[Any, Family("shadowing", default="log_normal")]
+    """Large-scale fading around the path loss."""
+    fading: Annotated[Any, Family("fading", default="rayleigh")]
+    """Small-scale fading."""
+    link_adaptation: Annotated[Any, Family("link_adaptation", default="shannon")]
+    """SINR to bit/s."""
+    sharing: Annotated[Any, Family("sharing", default="equal_share")]
+    """How the active transfers of a medium share it."""
+
+
+class ModelSection(Spec):
+    """The networked mixture of experts."""
+
+    extractor: Annotated[Any, Family("extractor", default="mlp")]
+    """Feature extractor, shared by all clients."""
+    expert: Annotated[Any, Family("expert", default="mlp")]
+    """One personalised expert a client."""
+    gate: Annotated[Any, Family("gate", default="mlp")]
+    """Gate; scores = shared part + local part."""
+    top_k: Count = 2
+    """Experts asked for each sample."""
+    combine: Literal["logits", "probabilities"] = "probabilities"
+    """What the weighted combination adds up: the experts' logits or their softmax."""
+
+
+class TrainingSection(Spec):
+    """The three stages, in order."""
+
+    server: str | None = None
+    """Device that aggregates; null: the base station, or without one the most central device."""
+    extractor: Annotated[Any, Family("extractor_training", default="fedce")]
+    """Stage 1."""
+    experts: Annotated[Any, Family("expert_training", default="local")]
+    """Stage 2."""
+    gate: Annotated[Any, Family("gate_training", default="fedgate")]
+    """Stage 3."""
+
+
+class InferenceSection(Spec):
+    """The request load and how it is served."""
+
+    duration_s: Annotated[float, Field(gt=0, le=1e8)] = 60.0
+    """Requests arrive this long; the run ends when the last one is done."""
+    deadline_s: Positive | None = None
+    """Latency a request should keep; null: none."""
+    at_deadline: Literal["wait", "expire", "combine"] = "wait"
+    """At the deadline: go on waiting, give the request up, or combine the outputs that have arrived."""
+    samples: Literal["global", "local"] = "global"
+    """What clients ask: samples of the common test set, or of test data distributed as their own."""
+    arrivals: Annotated[Any, Family("arrivals", default="poisson")]
+    """Arrival process of each client's requests."""
+    routing: Annotated[Any, Family("routing", default="top_k")]
+    """Which experts a request asks."""
+    view_period_s: NonNegative = 0.1
+    """A routing policy sees the network as it was up to this long ago."""
+
+
+class Scenario(Spec):
+    """Everything a run depends on. Build one with ``load_scenario`` or ``build_scenario``."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Names the run directory: letters, digits, '.', '_' and '-'."""
+    description: str = ""
+    """One line for ``nmoe-sim scenarios``."""
+    seed: Seed = 0
+    """Seed of every random draw."""
+    data: Annotated[Any, Family("dataset", default="digits")]
+    """Data set and how it is split over the clients."""
+    topology: Annotated[Any, Family("topology", default="cell")]
+    """Where the devices are and who is linked to whom."""
+    radio: RadioSection
+    """Spectrum and radio laws."""
+    devices: tuple[Annotated[DeviceProfile, Family("device_profile", key="profile")], ...] = ()
+    """Groups of devices, in order; empty: all are phones."""
+    model: ModelSection
+    """Extractor, experts, gate."""
+    training: TrainingSection
+    """The three stages."""
+    placement: Annotated[Any, Family("placement", default="home")]
+    """Which device hosts which expert."""
+    inference: InferenceSection
+    """Request load and routing."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where tensors are computed; it changes no simulated time."""
