@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol
 from simpy import Environment
 from simpy.events import Event, Timeout
 
+from nmoe_sim.errors import RunError
 from nmoe_sim.scenario.spec import Spec
 
 
@@ -50,12 +51,21 @@ class EqualShare(Spec):
 
 
 class _Transfer:
-    __slots__ = ("done", "link", "payload", "rate_bps", "tag_s", "v_start_s")
+    __slots__ = ("bits_left", "done", "link", "payload", "rate_bps", "tag_s", "v_start_s")
 
-    def __init__(self, link: int, done: Callable[[Any, float], None], payload: Any) -> None:
+    def __init__(
+        self, link: int, bits: float, v_start_s: float, done: Callable[[Any, float], None], payload: Any
+    ) -> None:
         self.link = link
+        self.bits_left = bits  # as of the last change of rate
+        self.v_start_s = v_start_s
         self.done = done
         self.payload = payload
+
+    def set_rate(self, rate_bps: float, v_s: float) -> None:
+        """Go on at a new rate from virtual time ``v_s``; a link without a rate waits for the next block."""
+        self.rate_bps = rate_bps
+        self.tag_s = v_s + self.bits_left / rate_bps if rate_bps > 0 else math.inf
 
 
 class EqualShareMedium:
@@ -72,7 +82,6 @@ class EqualShareMedium:
         self.env = env
         self.rates = rates
         self.num_active = 0
-        self.busy_s = 0.0
         self._heap: list[tuple[float, int, _Transfer]] = []
         self._sequence = 0
         self._t_s = 0.0  # when the virtual time was last brought up to date
@@ -93,12 +102,10 @@ class EqualShareMedium:
             self._v_s = 0.0
         if now >= self._block_end_s:
             self._enter_block(now)
-        transfer = _Transfer(link, done, payload)
-        transfer.v_start_s = self._v_s
-        transfer.rate_bps = rate = self.rates.rate_bps(link, self._block)
-        transfer.tag_s = tag = self._v_s + (bits / rate if rate > 0 else math.inf)
+        transfer = _Transfer(link, bits, self._v_s, done, payload)
+        transfer.set_rate(self.rates.rate_bps(link, self._block), self._v_s)
         self._sequence += 1
-        heappush(self._heap, (tag, self._sequence, transfer))
+        heappush(self._heap, (transfer.tag_s, self._sequence, transfer))
         self.num_active += 1
         self._next = None
         self._arm(now)
@@ -107,7 +114,6 @@ class EqualShareMedium:
         elapsed_s = now - self._t_s
         if elapsed_s > 0:
             self._v_s += elapsed_s / self.num_active
-            self.busy_s += elapsed_s
             self._t_s = now
 
     def _enter_block(self, now: float) -> None:
@@ -121,20 +127,13 @@ class EqualShareMedium:
             block += 1
         self._block = block
         self._block_end_s = (block + 1) * block_s
-        if not self._heap:
-            return
-        v = self._v_s
-        retagged = []
-        for tag, sequence, transfer in self._heap:
-            rate = self.rates.rate_bps(transfer.link, block)
-            left_s = tag - v
-            if rate > 0 and not math.isinf(tag):
-                left_s *= transfer.rate_bps / rate
-                transfer.tag_s = v + left_s
-            transfer.rate_bps = rate
-            retagged.append((transfer.tag_s, sequence, transfer))
-        heapify(retagged)
-        self._heap = retagged
+        v_s = self._v_s
+        for tag_s, _, transfer in self._heap:
+            if transfer.rate_bps > 0:
+                transfer.bits_left = max(0.0, tag_s - v_s) * transfer.rate_bps
+            transfer.set_rate(self.rates.rate_bps(transfer.link, block), v_s)
+        self._heap = [(transfer.tag_s, sequence, transfer) for _, sequence, transfer in self._heap]
+        heapify(self._heap)
 
     def _arm(self, now: float) -> None:
         """Have a timer fire no later than the next finish or block boundary; an early one re-arms."""
@@ -143,6 +142,8 @@ class EqualShareMedium:
         finishes = t_s <= self._block_end_s
         if not finishes:
             t_s = self._block_end_s
+        if math.isinf(t_s):
+            raise RunError(f"a transfer on link {first[2].link} can never end: the link's rate is 0 for good")
         if t_s < self._timer_s:
             delay = t_s - now
             self._timer = timer = Timeout(self.env, delay if delay > 0 else 0.0)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""When meets what, request by request: arrivals, routing, service, answers."""

@@ -98,7 +98,7 @@ TRANSFERS = Table(
         _float("t_start_s", "first bit sent", "s"),
         _float("t_end_s", "last bit received", "s"),
         _float("airtime_s", "time the medium gave to this hop alone", "s"),
-        _float("mean_rate_bps", "8 n_bytes / (t_end_s - t_start_s)", "bit/s"),
+        _float("mean_rate_bps", "8 n_bytes / (t_end_s - t_start_s); null if instant", "bit/s", nullable=True),
         _float("tx_energy_j", "sender: transmit power x airtime_s", "J"),
         _float("rx_energy_j", "receiver: receive power x airtime_s", "J"),
         _text("outcome", "delivered"),

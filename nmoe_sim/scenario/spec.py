@@ -38,7 +38,7 @@ Families = Mapping[str, Mapping[str, type[Spec]]]
 class Family:
     """Marks a field as an extension point: ``field: Annotated[Law, Family("path_loss")]``.
 
-    In YAML the value is a mapping whose ``kind`` picks the implementation. The loader builds the
+    In YAML the value is a mapping whose ``kind`` (or another ``key``) picks the implementation. The loader builds the
     implementation before the section that holds it, so that the section only ever sees a spec.
 
     Parameters
@@ -47,10 +47,13 @@ class Family:
         The family's name in the table of families.
     default : str, optional
         The kind taken when the mapping or its ``kind`` is left out. Without one, ``kind`` must be given.
+    key : str
+        The YAML key that picks the implementation.
     """
 
     name: str
     default: str | None = None
+    key: str = "kind"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._check)

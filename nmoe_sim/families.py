@@ -1,0 +1,135 @@
+"""Every extension family's table: what ``kind`` may be, and who implements it.
+
+A new implementation is a spec class in a file of its own plus one row here; or, outside this
+package, an entry point of the group ``nmoe_sim.families`` or a file named with ``--plugin``, either of
+which provides ``FAMILIES = {"routing": [MyPolicy]}``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from nmoe_sim.engine import device_profiles, radio, sharing, topologies
+from nmoe_sim.errors import InputError
+from nmoe_sim.inference import arrivals, routing
+from nmoe_sim.nmoe import datasets, experts, extractors, gates, partition
+from nmoe_sim.placement import solvers
+from nmoe_sim.scenario.loader import Override, build, load
+from nmoe_sim.scenario.scenario import Scenario
+from nmoe_sim.scenario.spec import Families, Spec
+from nmoe_sim.training import experts as expert_training
+from nmoe_sim.training import fedce, fedgate, fedsc
+
+_BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
+    "dataset": [datasets.Digits, datasets.FashionMNIST],
+    "partition": [partition.IID, partition.Dirichlet, partition.Shards],
+    "topology": [
+        topologies.Cell,
+        topologies.Star,
+        topologies.Disc,
+        topologies.Grid,
+        topologies.RandomGeometric,
+    ],
+    "device_profile": [
+        device_profiles.Phone,
+        device_profiles.RaspberryPi4,
+        device_profiles.JetsonOrinNano,
+        device_profiles.EdgeServer,
+        device_profiles.BaseStation,
+        device_profiles.Custom,
+    ],
+    "path_loss": [radio.FreeSpace, radio.LogDistance, radio.UrbanMicro],
+    "shadowing": [radio.NoShadowing, radio.LogNormal],
+    "fading": [radio.NoFading, radio.Rayleigh],
+    "link_adaptation": [radio.Shannon],
+    "sharing": [sharing.EqualShare],
+    "extractor": [extractors.MLPExtractor, extractors.CNNExtractor],
+    "expert": [experts.MLPExpert],
+    "gate": [gates.MLPGate],
+    "extractor_training": [fedce.FedCE, fedsc.FedSC],
+    "expert_training": [expert_training.LocalTraining],
+    "gate_training": [fedgate.FedGate],
+    "placement": [solvers.Home, solvers.RandomPlacement, solvers.Greedy, solvers.MILP],
+    "arrivals": [arrivals.Poisson],
+    "routing": [routing.TopK, routing.LocalOnly, routing.RandomExperts, routing.AllExperts],
+}
+
+
+def families(plugins: Iterable[str | Path] = ()) -> Families:
+    """Return the table of all families: built in, installed, and from plug-in files.
+
+    Raises
+    ------
+    InputError
+        If a plug-in can't be read, names an unknown family or takes a kind that exists.
+    """
+    table: dict[str, dict[str, type[Spec]]] = {}
+    for name, specs in _BUILT_IN.items():
+        table[name] = {spec.kind: spec for spec in specs}
+    for point in entry_points(group="nmoe_sim.families"):
+        _add(table, point.load(), f"entry point {point.name}")
+    for plugin in plugins:
+        _add(table, _read_plugin(Path(plugin)), str(plugin))
+    return table
+
+
+def _add(table: dict[str, dict[str, type[Spec]]], additions: Any, where: str) -> None:
+    if not isinstance(additions, Mapping):
+        raise InputError('defines no FAMILIES; write FAMILIES = {"routing": [MyPolicy]}', where=where)
+    for name, specs in additions.items():
+        if name not in table:
+            raise InputError(f"unknown family {name!r}; one of {', '.join(sorted(table))}", where=where)
+        for spec in specs:
+            if not (isinstance(spec, type) and issubclass(spec, Spec) and spec.kind):
+                raise InputError(f"{spec!r} in family {name!r} is not a Spec with a kind", where=where)
+            if spec.kind in table[name]:
+                raise InputError(f"family {name!r} already has the kind {spec.kind!r}; rename it", where=where)
+            table[name][spec.kind] = spec
+
+
+def _read_plugin(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError("no such plug-in file", where=str(path))
+    module_name = f"nmoe_sim_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise InputError("a plug-in is a Python file, .py", where=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # pydantic looks annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file does wrong, with its own last line
+        del sys.modules[module_name]
+        raise InputError(f"the plug-in failed: {type(error).__name__}: {error}", where=str(path)) from error
+    return getattr(module, "FAMILIES", None)
+
+
+def load_scenario(
+    path: str | Path, *, overrides: Iterable[Override] = (), plugins: Iterable[str | Path] = ()
+) -> Scenario:
+    """Read and check a scenario file.
+
+    Parameters
+    ----------
+    path : str or Path
+    overrides : iterable of Override
+        Settings that replace the file's, as ``--set`` gives them.
+    plugins : iterable of str or Path
+        Python files that add implementations.
+
+    Raises
+    ------
+    InputError
+        With file, line, column, key, value, rule and remedy.
+    """
+    return load(path, families=families(plugins), overrides=overrides)
+
+
+def build_scenario(mapping: Mapping[str, Any], *, plugins: Iterable[str | Path] = ()) -> Scenario:
+    """Build a scenario from a mapping of the same keys; values may be specs already built."""
+    return build(mapping, families=families(plugins))

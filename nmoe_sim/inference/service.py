@@ -1,0 +1,180 @@
+"""The clock of inference: features, gate, transfers, experts, return, combination.
+
+One feature transfer goes to each host that has chosen experts; the host runs them one after the other
+and returns their outputs in one payload. Values are computed after the clock has run (``answers``):
+the clock only needs gate scores, which are computed for the whole test set ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from simpy.events import Event, Process, Timeout
+
+from nmoe_sim.engine.simulation import Simulation
+from nmoe_sim.inference.routing import Query, RoutingPolicy
+from nmoe_sim.inference.view import NetworkMonitor
+from nmoe_sim.inference.workload import Workload
+
+
+@dataclass(frozen=True)
+class RequestCosts:
+    """Declared costs of one request's parts, for one sample."""
+
+    features_flop: float
+    gate_flop: float
+    expert_flop: float
+    combine_flop: float
+    """For each expert combined."""
+    features_bytes: int
+    output_bytes: int
+    """For each expert."""
+
+
+@dataclass
+class Served:
+    """What the clock found out about one request."""
+
+    t_arrival_s: float
+    experts: list[int] = field(default_factory=list)
+    arrived: list[int] = field(default_factory=list)
+    """Experts whose outputs had arrived when the client combined them."""
+    t_done_s: float | None = None
+
+
+class Service:
+    """Serves a workload on a simulation.
+
+    Parameters
+    ----------
+    simulation : Simulation
+    clients : sequence of str
+        Device of each client; client i owns expert i.
+    hosts : sequence of str
+        Host of each expert.
+    costs : RequestCosts
+    policy : RoutingPolicy
+    scores : float32 array [clients, test samples, N]
+        Gate scores.
+    top_k : int
+    deadline_s : float or None
+    at_deadline : {"wait", "expire", "combine"}
+        With ``combine`` the client stops waiting early enough that an idle device answers in time.
+    view_period_s : float
+        Age a policy's view of the network may have.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        *,
+        clients: Sequence[str],
+        hosts: Sequence[str],
+        costs: RequestCosts,
+        policy: RoutingPolicy,
+        scores: NDArray[np.float32],
+        top_k: int,
+        deadline_s: float | None,
+        at_deadline: Literal["wait", "expire", "combine"],
+        view_period_s: float,
+    ) -> None:
+        self._simulation = simulation
+        self._env = simulation.env
+        self._clients = clients
+        self._hosts = tuple(hosts)
+        self._costs = costs
+        self._policy = policy
+        self._scores = scores
+        self._top_k = top_k
+        self._patience_s = None if at_deadline == "wait" else deadline_s
+        self._combine_late = at_deadline == "combine"
+        self._monitor = NetworkMonitor(simulation, self._hosts, view_period_s)
+
+    def run(self, workload: Workload) -> Generator[Event, None, list[Served]]:
+        """Serve all requests; ends when the last one is done or given up and nothing moves any more."""
+        env = self._env
+        start_s = env.now
+        served: list[Served] = []
+        processes: list[Process] = []
+        for i, (t_s, client, sample) in enumerate(
+            zip(workload.t_s.tolist(), workload.client.tolist(), workload.sample.tolist(), strict=True)
+        ):
+            yield env.timeout(max(0.0, start_s + t_s - env.now))
+            served.append(Served(env.now))
+            processes.append(env.process(self._request(i, client, sample, served[-1])))
+        yield env.all_of(processes)
+        return served
+
+    def _request(self, request_id: int, client: int, sample: int, served: Served) -> Generator[Event, None, None]:
+        env, costs = self._env, self._costs
+        device = self._simulation.devices[self._clients[client]]
+        yield device.compute(costs.features_flop, "features", request_id=request_id)
+        yield device.compute(costs.gate_flop, "gate", request_id=request_id)
+        give_up_s = self._give_up_s(served, device.flop_per_s)
+        if env.now >= give_up_s:
+            return
+        query = Query(
+            request_id, client, client, self._scores[client, sample], self._top_k, self._simulation.streams
+        )
+        served.experts = self._policy.route(query, self._monitor.view)
+        by_host: dict[str, list[int]] = {}
+        for expert in served.experts:
+            by_host.setdefault(self._hosts[expert], []).append(expert)
+        ready = Event(env)
+        arrived: list[int] = []
+        branches = [
+            env.process(self._branch(request_id, device.name, host, experts, arrived, ready, len(served.experts)))
+            for host, experts in by_host.items()
+        ]
+        if np.isfinite(give_up_s):
+            _succeed_at(ready, Timeout(env, give_up_s - env.now))
+        yield ready
+        served.arrived = sorted(arrived, key=served.experts.index)
+        complete = len(arrived) == len(served.experts)
+        if complete or (self._combine_late and arrived):
+            yield device.compute(costs.combine_flop * len(served.arrived), "combine", request_id=request_id)
+            served.t_done_s = env.now
+        if not complete:
+            yield env.all_of(branches)  # what was under way goes on; nobody tells the hosts
+
+    def _give_up_s(self, served: Served, flop_per_s: float) -> float:
+        if self._patience_s is None:
+            return float("inf")
+        spare_s = self._costs.combine_flop * self._top_k / flop_per_s if self._combine_late else 0.0
+        return served.t_arrival_s + self._patience_s - spare_s
+
+    def _branch(
+        self,
+        request_id: int,
+        client: str,
+        host: str,
+        experts: list[int],
+        arrived: list[int],
+        ready: Event,
+        num_asked: int,
+    ) -> Generator[Event, None, None]:
+        """Have one host's experts answer."""
+        network, costs = self._simulation.network, self._costs
+        if host != client:
+            yield network.send(client, host, costs.features_bytes, "features", request_id=request_id)
+        for _ in experts:
+            job = self._simulation.devices[host].compute(costs.expert_flop, "expert", request_id=request_id)
+        yield job
+        if host != client:
+            yield network.send(host, client, costs.output_bytes * len(experts), "output", request_id=request_id)
+        if not ready.triggered:
+            arrived.extend(experts)
+            if len(arrived) == num_asked:
+                ready.succeed()
+
+
+def _succeed_at(ready: Event, timeout: Timeout) -> None:
+    def fire(_: Event) -> None:
+        if not ready.triggered:
+            ready.succeed()
+
+    timeout.callbacks.append(fire)  # type: ignore[union-attr]

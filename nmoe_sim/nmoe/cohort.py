@@ -1,0 +1,176 @@
+"""Local training of many clients, any module: a plain loop for each client, clients side by side.
+
+A model's state is a mapping from parameter name to tensor; modules are templates that say how to
+compute with it. For many small heads ``stacked.train_heads`` is much faster.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.threads import one_thread
+
+State = dict[str, Tensor]
+"""Tensors of a module by name, as of ``module.state_dict()``."""
+
+Loss = Callable[[nn.Module, int, Tensor, int], Tensor]
+"""loss(module, client, index_B, step) → scalar: the mean over the client's samples ``index_B``."""
+
+
+class Trained(NamedTuple):
+    """What local training leaves.
+
+    Attributes
+    ----------
+    states : list of State
+        State of each client afterwards; detached.
+    losses : ndarray of float64, shape (N,)
+        Mean loss over all samples seen, before each step; NaN for a client without a step.
+    """
+
+    states: list[State]
+    losses: NDArray[np.float64]
+
+
+def batches(
+    num_samples: int, *, batch_size: int | None, epochs: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Plan the batches of local training: each epoch a new permutation, its last batch may be small.
+
+    Parameters
+    ----------
+    num_samples : int
+        The client's samples; 0 gives no batch.
+    batch_size : int or None
+        Samples of a batch; None: all, in one batch an epoch.
+    epochs : int
+        Passes over the samples.
+    rng : numpy.random.Generator
+        Source of the permutations.
+
+    Returns
+    -------
+    list of ndarray of int64
+        Positions in 0..num_samples-1, one array a step.
+    """
+    size = num_samples if batch_size is None else batch_size
+    orders = [rng.permutation(num_samples) for _ in range(epochs)]
+    return [order[start : start + size] for order in orders for start in range(0, num_samples, size or 1)]
+
+
+def train_modules(
+    template: nn.Module,
+    states: Sequence[State],
+    plans: Sequence[Sequence[NDArray[np.int64]]],
+    loss: Loss,
+    sgd: SGD,
+    *,
+    lr_scale: float = 1.0,
+    workers: int = 1,
+) -> Trained:
+    """Train a copy of the module at each client: ``torch.optim.SGD``, a client after the other or side by side.
+
+    Parameters
+    ----------
+    template : nn.Module
+        Architecture; left as it is.
+    states : sequence of State
+        Where each client starts.
+    plans : sequence of sequence of ndarray
+        Batches of each client, as of ``batches``.
+    loss : callable
+        See ``Loss``; called from several threads when ``workers`` > 1.
+    sgd : SGD
+        Step rule; ``batch_size`` and ``epochs`` are already in the plans.
+    lr_scale : float
+        Factor on the learning rate, as of ``SGD.lr_scale``.
+    workers : int
+        Threads. The result is the same bits for any number.
+
+    Returns
+    -------
+    Trained
+        State and loss of each client.
+    """
+
+    def train_client(client: int) -> tuple[State, float]:
+        module = copy.deepcopy(template)
+        module.load_state_dict(states[client])
+        module.train()
+        optimizer = torch.optim.SGD(
+            module.parameters(), lr=sgd.lr * lr_scale, momentum=sgd.momentum, weight_decay=sgd.weight_decay
+        )
+        total = 0.0
+        for step, index in enumerate(plans[client]):
+            optimizer.zero_grad()
+            value = loss(module, client, torch.from_numpy(index), step)
+            torch.autograd.backward(value)
+            if sgd.clip_norm is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), sgd.clip_norm)
+            optimizer.step()
+            total += value.item() * len(index)
+        seen = sum(len(index) for index in plans[client])
+        return {name: tensor.detach() for name, tensor in module.state_dict().items()}, total / seen if seen else np.nan
+
+    with one_thread(), ThreadPoolExecutor(max_workers=workers) as pool:
+        results = list(pool.map(train_client, range(len(states))))
+    return Trained([state for state, _ in results], np.array([value for _, value in results]))
+
+
+def average(
+    states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], names: Collection[str] | None = None
+) -> State:
+    """Average states by weight, FedAvg (McMahan et al. 2017): Σ_i w_i θ_i / Σ_i w_i.
+
+    Summed in float64 in the order of the clients; the average of one state is that state, bit for bit.
+
+    Parameters
+    ----------
+    states : sequence of State
+        States to average.
+    weights : sequence of float
+        Weight of each, not negative, not all 0; usually its number of samples.
+    names : collection of str, optional
+        Tensors to average, in any order; all when left out. Others aren't in the result.
+
+    Raises
+    ------
+    ValueError
+        The weights don't fit, or a tensor isn't floating-point (a counter has no weighted mean).
+    """
+    share = np.asarray(weights, dtype=np.float64)
+    if len(share) != len(states) or not (share >= 0).all() or not share.sum() > 0:
+        raise ValueError(f"{len(states)} states need as many weights, not negative and not all 0; got {share.tolist()}")
+    share = share / share.sum()
+    mean: State = {}
+    for name in [n for n in states[0] if names is None or n in names]:
+        first = states[0][name]
+        if not first.is_floating_point():
+            raise ValueError(f"'{name}' is {first.dtype} and has no weighted mean; use layers without counters")
+        total = first.double() * share[0]
+        for state, weight in zip(states[1:], share[1:], strict=True):
+            total += state[name].double() * weight
+        mean[name] = total.to(first.dtype)
+    if names is not None and len(mean) != len(set(names)):
+        raise ValueError(f"no such tensors: {sorted(set(names) - set(mean))}")
+    return mean
+
+
+def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
+    """Stack the states of clients along a new first axis."""
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def unstack(stacked: Mapping[str, Tensor]) -> list[State]:
+    """Split a stacked state into the clients' own; copies, so that none keeps the whole alive."""
+    num_clients = len(next(iter(stacked.values())))
+    return [{name: tensor[i].clone() for name, tensor in stacked.items()} for i in range(num_clients)]

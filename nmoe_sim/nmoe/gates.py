@@ -1,0 +1,67 @@
+"""Gates: features in, one score an expert out. Each client has one, of a shared and a local part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from nmoe_sim.nmoe.widths import Widths, num_mlp_parameters
+from nmoe_sim.scenario.spec import Spec
+
+if TYPE_CHECKING:
+    import torch
+
+    from nmoe_sim.nmoe.modules import Gate
+
+
+class GateSpec(Spec):
+    """A gate G: h_BD → scores_BN = shared(h) + local(h); subclasses implement the three methods.
+
+    The published description (arXiv 2511.01743) says that a gate has a shared and a local part, not
+    how they combine. Adding their scores is our interpretation: it makes the local part a
+    correction to common knowledge, and either part alone is a gate.
+    """
+
+    def build(self, num_features: int, num_experts: int, generator: torch.Generator) -> Gate:
+        """Build the module; its weights are a function of the generator's state."""
+        raise NotImplementedError(f"{type(self).__name__} must implement build")
+
+    def num_parameters(self, num_features: int, num_experts: int) -> int:
+        """Return the number of parameters of both parts, without torch."""
+        raise NotImplementedError(f"{type(self).__name__} must implement num_parameters")
+
+    def num_shared_parameters(self, num_features: int, num_experts: int) -> int:
+        """Return the number of parameters of the shared part, without torch."""
+        raise NotImplementedError(f"{type(self).__name__} must implement num_shared_parameters")
+
+
+class MlpGate(GateSpec):
+    """Both parts are perceptrons of the same widths; the local one starts at score 0.
+
+    Starting the local part's last layer at zero is our interpretation: before training, every client
+    scores as the shared part does, and the local part learns only what it can't say.
+    """
+
+    kind: ClassVar[str] = "mlp"
+
+    hidden: Widths = ()
+    """Widths of the hidden layers of each part; empty: linear."""
+
+    def build(self, num_features: int, num_experts: int, generator: torch.Generator) -> Gate:
+        """Build the module; its weights are a function of the generator's state."""
+        from torch import nn
+
+        from nmoe_sim.nmoe.modules import Gate, mlp
+
+        widths = (num_features, *self.hidden, num_experts)
+        gate = Gate(shared=mlp(widths, generator), local=mlp(widths, generator))
+        for parameter in list(gate.local.parameters())[-2:]:
+            nn.init.zeros_(parameter)
+        return gate
+
+    def num_parameters(self, num_features: int, num_experts: int) -> int:
+        """Return the number of parameters of both parts, without torch."""
+        return 2 * self.num_shared_parameters(num_features, num_experts)
+
+    def num_shared_parameters(self, num_features: int, num_experts: int) -> int:
+        """Return the number of parameters of the shared part, without torch."""
+        return num_mlp_parameters(num_features, *self.hidden, num_experts)

@@ -1,0 +1,231 @@
+"""Partitions: which client holds which samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+
+from nmoe_sim.errors import InputError
+from nmoe_sim.scenario.quantities import Count
+from nmoe_sim.scenario.spec import Spec
+
+Indices = NDArray[np.int64]
+"""Sorted sample indices of one client."""
+
+_MAX_DRAWS = 1000
+
+
+class PartitionSpec(Spec):
+    """How the training samples are split over the clients; subclasses implement ``assign``."""
+
+    def check(self, num_clients: int, num_classes: int, num_samples: int | None = None) -> None:
+        """Refuse a setting that can't be met, before any data is read.
+
+        Parameters
+        ----------
+        num_clients, num_classes : int
+            Clients, and classes of the data set.
+        num_samples : int, optional
+            Training samples, where their number is known beforehand.
+
+        Raises
+        ------
+        ValueError
+            The rule that is broken, and the remedy.
+        """
+        if num_samples is not None and num_samples < num_clients:
+            raise ValueError(
+                f"{num_samples} training samples can't give each of {num_clients} clients one; "
+                "take fewer clients or raise data.max_train"
+            )
+
+    def assign(
+        self, labels: ArrayLike, *, num_clients: int, num_classes: int, rng: np.random.Generator
+    ) -> list[Indices]:
+        """Split the samples.
+
+        Parameters
+        ----------
+        labels : array_like of int, shape (n,)
+            Labels in 0..num_classes-1.
+        num_clients, num_classes : int
+            Clients, and classes of the data set.
+        rng : numpy.random.Generator
+            Source of the draws.
+
+        Returns
+        -------
+        list of ndarray of int64
+            Sorted sample indices of each client; disjoint, none empty. All samples are handed out,
+            except by ``shards`` those of classes that no client holds.
+
+        Raises
+        ------
+        InputError
+            The labels don't allow the setting.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement assign")
+
+    def _check_data(self, num_clients: int, num_classes: int, num_samples: int) -> None:
+        try:
+            self.check(num_clients, num_classes, num_samples)
+        except ValueError as error:
+            raise InputError(str(error), key="data.partition") from error
+
+
+class Iid(PartitionSpec):
+    """Equal shares (sizes differ by at most one) of a random permutation."""
+
+    kind: ClassVar[str] = "iid"
+
+    def assign(
+        self, labels: ArrayLike, *, num_clients: int, num_classes: int, rng: np.random.Generator
+    ) -> list[Indices]:
+        """Split the samples evenly at random; all are handed out."""
+        num_samples = len(np.asarray(labels))
+        self._check_data(num_clients, num_classes, num_samples)
+        return [np.sort(part) for part in np.array_split(rng.permutation(num_samples), num_clients)]
+
+
+class Dirichlet(PartitionSpec):
+    """Label skew: each class is split over the clients by shares drawn from Dirichlet(α, …, α).
+
+    As in M. Yurochkin et al., "Bayesian Nonparametric Federated Learning of Neural Networks", ICML
+    2019. The whole split is drawn again while a client has fewer than ``min_samples``, so client
+    sizes follow the law conditioned on that.
+    """
+
+    kind: ClassVar[str] = "dirichlet"
+
+    alpha: Annotated[float, Field(ge=1e-3, le=1e6)] = 0.3
+    """Concentration: small is skewed, large is IID."""
+    min_samples: Count = 10
+    """Fewest training samples a client may have."""
+
+    def check(self, num_clients: int, num_classes: int, num_samples: int | None = None) -> None:
+        """Refuse fewer samples than ``min_samples`` for every client."""
+        super().check(num_clients, num_classes, num_samples)
+        if num_samples is not None and num_samples < num_clients * self.min_samples:
+            raise ValueError(
+                f"{num_samples} training samples can't give each of {num_clients} clients min_samples "
+                f"{self.min_samples}; lower min_samples, take fewer clients or raise data.max_train"
+            )
+
+    def assign(
+        self, labels: ArrayLike, *, num_clients: int, num_classes: int, rng: np.random.Generator
+    ) -> list[Indices]:
+        """Split each class by Dirichlet shares; all samples are handed out."""
+        y = np.asarray(labels)
+        self._check_data(num_clients, num_classes, len(y))
+        classes = [np.flatnonzero(y == label) for label in range(num_classes)]
+        counts = np.array([len(members) for members in classes])
+        for _ in range(_MAX_DRAWS):
+            shares = rng.dirichlet(np.full(num_clients, self.alpha), size=num_classes)
+            ends = np.rint(np.cumsum(shares, axis=1) * counts[:, None]).astype(np.int64)
+            ends[:, -1] = counts
+            sizes = np.diff(ends, axis=1, prepend=0).sum(axis=0)
+            if sizes.min() >= self.min_samples:
+                pieces = [np.split(rng.permutation(m), e[:-1]) for m, e in zip(classes, ends, strict=True)]
+                return [np.sort(np.concatenate(of_client)) for of_client in zip(*pieces, strict=True)]
+        raise InputError(
+            f"no split of {len(y)} samples over {num_clients} clients with alpha {self.alpha:g} gave each client "
+            f"{self.min_samples} samples in {_MAX_DRAWS} draws; raise alpha, lower min_samples or take fewer clients",
+            key="data.partition.min_samples",
+        )
+
+
+class Shards(PartitionSpec):
+    """Each client holds exactly ``classes_per_client`` classes; a class is split evenly among its holders.
+
+    Classes are dealt so that the numbers of their holders differ by at most one. So every class is
+    held when ``num_clients * classes_per_client >= num_classes``; otherwise some are left out, samples and all.
+    """
+
+    kind: ClassVar[str] = "shards"
+
+    classes_per_client: Count = 2
+    """Classes of each client."""
+
+    def check(self, num_clients: int, num_classes: int, num_samples: int | None = None) -> None:
+        """Refuse more classes for a client than there are."""
+        super().check(num_clients, num_classes, num_samples)
+        if self.classes_per_client > num_classes:
+            raise ValueError(
+                f"classes_per_client {self.classes_per_client} is more than the data set's {num_classes} classes; "
+                f"give at most {num_classes}"
+            )
+
+    def assign(
+        self, labels: ArrayLike, *, num_clients: int, num_classes: int, rng: np.random.Generator
+    ) -> list[Indices]:
+        """Deal classes to clients, then split each among its holders."""
+        y = np.asarray(labels)
+        self._check_data(num_clients, num_classes, len(y))
+        holders: list[list[int]] = [[] for _ in range(num_classes)]
+        for client in rng.permutation(num_clients):
+            load = np.array([len(clients) for clients in holders])
+            for label in np.lexsort((rng.random(num_classes), load))[: self.classes_per_client]:
+                holders[label].append(int(client))
+        parts: list[list[Indices]] = [[] for _ in range(num_clients)]
+        for label, clients in enumerate(holders):
+            members = np.flatnonzero(y == label)
+            if len(members) < len(clients):
+                raise InputError(
+                    f"class {label} has {len(members)} training samples for {len(clients)} holders; take fewer "
+                    "clients, lower classes_per_client or raise data.max_train",
+                    key="data.partition.classes_per_client",
+                )
+            for client, piece in zip(
+                clients, np.array_split(rng.permutation(members), len(clients) or 1), strict=False
+            ):
+                parts[client].append(piece)
+        return [np.sort(np.concatenate(pieces)) for pieces in parts]
+
+
+def matching_test_split(
+    train_parts: Sequence[Indices],
+    train_labels: ArrayLike,
+    test_labels: ArrayLike,
+    num_classes: int,
+    rng: np.random.Generator,
+) -> list[Indices]:
+    """Give each client test samples distributed over the classes as its training samples are.
+
+    Each class of the test set is split over the clients in proportion to the training samples they
+    hold of it, by largest remainders with ties broken at random.
+
+    Parameters
+    ----------
+    train_parts : sequence of ndarray of int64
+        Training samples of each client.
+    train_labels, test_labels : array_like of int
+        Labels of the whole training and test set.
+    num_classes : int
+        Number of classes.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    list of ndarray of int64
+        Sorted test indices of each client; disjoint. Together they are all test samples of the classes that
+        some client holds. A client with few training samples may get none.
+    """
+    y_train, y_test = np.asarray(train_labels), np.asarray(test_labels)
+    held = np.stack([np.bincount(y_train[part], minlength=num_classes) for part in train_parts])
+    parts: list[list[Indices]] = [[np.empty(0, dtype=np.int64)] for _ in train_parts]
+    for label in range(num_classes):
+        total = held[:, label].sum()
+        if total == 0:
+            continue
+        members = rng.permutation(np.flatnonzero(y_test == label))
+        whole, remainder = np.divmod(held[:, label] * len(members), total)
+        order = np.lexsort((rng.random(len(remainder)), -remainder))
+        whole[order[: len(members) - whole.sum()]] += 1
+        for part, piece in zip(parts, np.split(members, np.cumsum(whole)[:-1]), strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(pieces)) for pieces in parts]

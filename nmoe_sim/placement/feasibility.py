@@ -1,0 +1,71 @@
+"""Is there a placement at all, and if not, what is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nmoe_sim.placement.mixed_integer import least_overrun_hosts, solve_assignment
+from nmoe_sim.placement.outcome import Infeasible, PlacementError, si
+from nmoe_sim.placement.problem import IntArray, PlacementProblem
+
+
+def feasible_hosts(problem: PlacementProblem, *, time_limit_s: float | None = None) -> IntArray:
+    """Find any placement that meets every constraint, whatever it costs.
+
+    Parameters
+    ----------
+    problem : PlacementProblem
+        The problem.
+    time_limit_s : float, optional
+        Wall-clock limit of each run of HiGHS.
+
+    Returns
+    -------
+    ndarray of int
+        Hosts, shape ``[E]``.
+
+    Raises
+    ------
+    Infeasible
+        If none exists; the message says which constraint is short by how much, and where.
+    PlacementError
+        If the time limit was too short to tell.
+    """
+    reason = plain_reason(problem)
+    if reason is not None:
+        raise Infeasible(reason)
+    closest = least_overrun_hosts(problem, time_limit_s=time_limit_s)
+    broken = () if closest is None else problem.violations(closest)
+    if closest is not None and not broken:
+        return closest
+    # HiGHS takes an overrun of a millionth for none, so only the exact model may say that there is none.
+    nothing, anywhere = np.zeros_like(problem.cost), np.ones_like(problem.reachable)
+    solution = solve_assignment(problem, nothing, anywhere, time_limit_s=time_limit_s)
+    if solution.hosts is not None:
+        return solution.hosts
+    if closest is None or np.isfinite(solution.bound):
+        raise PlacementError(
+            f"no placement found within {time_limit_s:g} s and none ruled out: raise the solver's time_limit_s"
+        )
+    raise Infeasible("no placement meets every constraint; in the closest, " + "; ".join(map(str, broken)))
+
+
+def plain_reason(problem: PlacementProblem) -> str | None:
+    """Say why no placement exists where one sum or one expert shows it; None where that takes a search."""
+    names = problem.expert_names
+    for resource in problem.resources:
+        unit, left, most = resource.unit, resource.left, float(resource.capacity.max())
+        for e in np.flatnonzero(resource.need > resource.limit.max()):
+            need = si(float(resource.need[e]), unit)
+            return f"{names[e]} ({need}) fits no device: the largest has {si(most, unit)} {left}"
+        total_need, total = float(resource.need.sum()), float(resource.capacity.sum())
+        if total_need > float(resource.limit.sum()):
+            return (
+                f"the experts need {si(total_need, unit)}; the devices have {si(total, unit)} {left}: "
+                f"{si(total_need - total, unit)} short"
+            )
+    for e in np.flatnonzero(~problem.reachable.any(axis=1)):
+        options = [problem.out_of_reach(int(e), v) for v in range(problem.flop_per_s.size)]
+        nearest = min(options, key=lambda violation: violation.excess)
+        return f"{names[e]} has no host within reach of all that ask it; at best, {nearest}"
+    return None

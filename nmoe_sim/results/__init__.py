@@ -1,0 +1,1 @@
+"""What a run leaves: declared tables, a recorder of rows, run directories."""

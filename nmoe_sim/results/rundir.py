@@ -1,0 +1,122 @@
+"""A run directory: written whole or not at all, read back as pandas tables.
+
+Files appear by rename; ``manifest.json`` is written last. A directory without one is not a finished run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmoe_sim.errors import InputError
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MANIFEST = "manifest.json"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it appears whole, by rename."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole, by rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with sorted keys, whole; NaN is not JSON and an error."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_table(table: pa.Table, path: Path) -> str:
+    """Write a Parquet file, whole, and return the sha256 of its bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    content = buffer.getvalue().to_pybytes()
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run."""
+
+    path: Path
+    tables: dict[str, pd.DataFrame]
+    """pandas tables by name, as declared in ``nmoe_sim.results.tables``; missing values are null."""
+    summary: dict[str, Any]
+    """The row of the ``summary`` table."""
+    manifest: dict[str, Any]
+
+
+def load_run(path: str | Path) -> RunResult:
+    """Read a finished run.
+
+    Raises
+    ------
+    InputError
+        If the directory holds no finished run, or a file isn't what the manifest says.
+    """
+    path = Path(path)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        digests: Mapping[str, str] = manifest["tables"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError("no finished run here: manifest.json is missing or damaged", where=str(path)) from error
+    tables = {name: _read(path / "tables" / f"{name}.parquet", digest) for name, digest in digests.items()}
+    summary = tables["summary"].iloc[0]
+    return RunResult(path, tables, {k: None if _is_null(v) else v for k, v in summary.items()}, manifest)
+
+
+def _is_null(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value))
+
+
+def _read(path: Path, digest: str) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError("a table of the manifest is missing", where=str(path)) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise InputError("the table differs from the manifest's sha256; it was changed after the run", where=str(path))
+    return to_pandas(pq.read_table(pa.BufferReader(content)))
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Convert to pandas; integer and boolean columns that can be null become nullable types."""
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = table.to_pandas()
+    for field in table.schema:
+        if field.nullable and field.type == pa.int64():
+            frame[field.name] = pd.array(table[field.name].to_pylist(), dtype="Int64")
+        elif field.nullable and field.type == pa.bool_():
+            frame[field.name] = pd.array(table[field.name].to_pylist(), dtype="boolean")
+    return frame
+
+
