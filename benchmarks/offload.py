@@ -41,7 +41,7 @@ from nmoe_sim.results.rundir import write_table
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.scenario import RadioSection
 
-TASK_BYTES = 2_000
+TASK_BYTES = 500
 TASK_FLOP = 1e8
 EDGE_FLOP_PER_S = 1e12
 BANDWIDTH_HZ = 20e6

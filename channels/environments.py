@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -137,5 +139,5 @@ def _within(value: FloatArray, bounds: tuple[float, float]) -> BoolArray:
     return np.asarray((value >= bounds[0]) & (value <= bounds[1]))
 
 
-ENVIRONMENTS: dict[str, Environment] = {"umi": UrbanMicro()}
+ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType({"umi": UrbanMicro()})
 """Name -> environment."""

@@ -26,8 +26,8 @@ from nmoe_sim.training import experts as expert_training
 from nmoe_sim.training import fedce, fedgate, fedsc
 
 _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
-    "dataset": [datasets.Digits, datasets.FashionMNIST],
-    "partition": [partition.IID, partition.Dirichlet, partition.Shards],
+    "dataset": [datasets.Digits, datasets.FashionMnist],
+    "partition": [partition.Iid, partition.Dirichlet, partition.Shards],
     "topology": [
         topologies.Cell,
         topologies.Star,
@@ -48,9 +48,9 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
     "fading": [radio.NoFading, radio.Rayleigh],
     "link_adaptation": [radio.Shannon],
     "sharing": [sharing.EqualShare],
-    "extractor": [extractors.MLPExtractor, extractors.CNNExtractor],
-    "expert": [experts.MLPExpert],
-    "gate": [gates.MLPGate],
+    "extractor": [extractors.MlpExtractor, extractors.CnnExtractor],
+    "expert": [experts.MlpExpert],
+    "gate": [gates.MlpGate],
     "extractor_training": [fedce.FedCE, fedsc.FedSC],
     "expert_training": [expert_training.LocalTraining],
     "gate_training": [fedgate.FedGate],

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_SHIFTS = tuple(np.uint64(s) for s in (30, 27, 31, 11))
+_SHIFTS = tuple(np.uint64(s) for s in (30, 27, 31, 12))
 
 
 def _mix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -70,7 +70,7 @@ class RandomStreams:
             steps = np.atleast_1d(counter).astype(np.uint64) + np.uint64(1)
             x = _mix64(np.atleast_1d(x + steps * _GOLDEN))
         shape = np.broadcast_shapes(*(np.shape(c) for c in counters))
-        unit: NDArray[np.float64] = ((x >> _SHIFTS[3]).astype(np.float64) + 0.5) * 2.0**-53
+        unit: NDArray[np.float64] = ((x >> _SHIFTS[3]).astype(np.float64) + 0.5) * 2.0**-52
         return unit.reshape(shape)
 
     def normal(self, name: str, *counters: ArrayLike) -> NDArray[np.float64]:

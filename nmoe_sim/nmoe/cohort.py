@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nmoe_sim.nmoe.optimizer import SGD
-from nmoe_sim.nmoe.threads import one_thread
+from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
 
 State = dict[str, Tensor]
 """Tensors of a module by name, as of ``module.state_dict()``."""
@@ -121,7 +120,7 @@ def train_modules(
         seen = sum(len(index) for index in plans[client])
         return {name: tensor.detach() for name, tensor in module.state_dict().items()}, total / seen if seen else np.nan
 
-    with one_thread(), ThreadPoolExecutor(max_workers=workers) as pool:
+    with one_thread(), single_threaded_pool(workers) as pool:
         results = list(pool.map(train_client, range(len(states))))
     return Trained([state for state, _ in results], np.array([value for _, value in results]))
 

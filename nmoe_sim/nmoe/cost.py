@@ -81,3 +81,13 @@ def combine_flop(num_experts: int, num_classes: int, how: Combine) -> int:
 def tensor_bytes(state: Mapping[str, Tensor]) -> int:
     """Return the bytes of a state's tensors, as stored and as sent without compression."""
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+
+
+def num_elements(state: Mapping[str, Tensor]) -> int:
+    """Return the number of values in a state."""
+    return sum(tensor.numel() for tensor in state.values())
+
+
+def average_flop(num_values: int, num_states: int) -> int:
+    """Return the FLOP of a weighted average, declared in closed form: a multiply and an add a value and state."""
+    return 2 * num_values * num_states

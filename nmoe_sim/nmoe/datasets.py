@@ -190,7 +190,7 @@ class FashionMnist(DatasetSpec):
         roots = [] if self.directory is None else [Path(self.directory).expanduser()]
         if environment := os.environ.get("NMOE_SIM_DATA_DIR"):
             roots.append(Path(environment).expanduser())
-        return [*roots, user_data_path("nmoe-sim", appauthor=False), Path("/usr/share/datasets")]
+        return [*roots, user_data_path("nmoe-sim", appauthor=False), _SYSTEM_FOLDER]
 
     def _read(self, streams: RandomStreams) -> tuple[Images, Labels, Images, Labels]:
         paths = self.find()
@@ -209,6 +209,7 @@ class FashionMnist(DatasetSpec):
         return (x.astype(np.float32) / np.float32(255))[:, None], y.astype(np.int64)
 
 
+_SYSTEM_FOLDER = Path("/usr/share/datasets")
 _SUBFOLDERS = ("fashion-mnist", "fashion_mnist")
 _STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

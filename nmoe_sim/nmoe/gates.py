@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from nmoe_sim.nmoe.widths import Widths, num_mlp_parameters
+from nmoe_sim.scenario.quantities import Positive
 from nmoe_sim.scenario.spec import Spec
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class GateSpec(Spec):
-    """A gate G: h_BD → scores_BN = shared(h) + local(h); subclasses implement the three methods.
+    """A gate G: h_BD → scores_BN = shared(h) + local_scale · local(h); subclasses implement the three methods.
 
     The published description (arXiv 2511.01743) says that a gate has a shared and a local part, not
     how they combine. Adding their scores is our interpretation: it makes the local part a
@@ -38,13 +39,17 @@ class MlpGate(GateSpec):
     """Both parts are perceptrons of the same widths; the local one starts at score 0.
 
     Starting the local part's last layer at zero is our interpretation: before training, every client
-    scores as the shared part does, and the local part learns only what it can't say.
+    scores as the shared part does, and the local part learns only what it can't say. So is
+    ``local_scale``: on its own data a client's own expert is the best, a local part that learns as fast
+    as the shared one soon says only that, and then nothing is left for the shared part to learn.
     """
 
     kind: ClassVar[str] = "mlp"
 
     hidden: Widths = ()
     """Widths of the hidden layers of each part; empty: linear."""
+    local_scale: Positive = 0.3
+    """Factor on the local part's scores; its steps shrink with the square."""
 
     def build(self, num_features: int, num_experts: int, generator: torch.Generator) -> Gate:
         """Build the module; its weights are a function of the generator's state."""
@@ -53,7 +58,7 @@ class MlpGate(GateSpec):
         from nmoe_sim.nmoe.modules import Gate, mlp
 
         widths = (num_features, *self.hidden, num_experts)
-        gate = Gate(shared=mlp(widths, generator), local=mlp(widths, generator))
+        gate = Gate(mlp(widths, generator), mlp(widths, generator), self.local_scale)
         for parameter in list(gate.local.parameters())[-2:]:
             nn.init.zeros_(parameter)
         return gate

@@ -57,7 +57,7 @@ def feature_output(output: str, num_features: int) -> nn.Module:
 
 
 class Gate(nn.Module):
-    """Scores s(h) = shared(h) + local(h).
+    """Scores s(h) = shared(h) + local_scale · local(h).
 
     Parameters
     ----------
@@ -65,14 +65,20 @@ class Gate(nn.Module):
         Part that clients may synchronise; its parameters are named ``shared.…``.
     local : nn.Module
         Part that stays with the client; its parameters are named ``local.…``.
+    local_scale : float
+        Factor on the local part's scores.
     """
 
-    def __init__(self, shared: nn.Module, local: nn.Module) -> None:
+    def __init__(self, shared: nn.Module, local: nn.Module, local_scale: float = 1.0) -> None:
         super().__init__()
         self.shared = shared
         self.local = local
+        self.local_scale = local_scale
 
     def forward(self, h_BD: Tensor) -> Tensor:
         """Return scores_BN of features h_BD."""
-        scores_BN: Tensor = self.shared(h_BD) + self.local(h_BD)
-        return scores_BN
+        return self.add(self.shared(h_BD), self.local(h_BD))
+
+    def add(self, shared_BN: Tensor, local_BN: Tensor) -> Tensor:
+        """Add the scores of the two parts."""
+        return shared_BN + self.local_scale * local_BN

@@ -53,7 +53,7 @@ def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Ten
         return x_ABD
     if isinstance(module, Gate):
         shared = stacked_forward(module.shared, _within(stacked, "shared"), x_ABD)
-        return shared + stacked_forward(module.local, _within(stacked, "local"), x_ABD)
+        return module.add(shared, stacked_forward(module.local, _within(stacked, "local"), x_ABD))
     mapped: Tensor
     if stacked:
         mapped = vmap(lambda state, x_BD: functional_call(module, state, (x_BD,)))(dict(stacked), x_ABD)

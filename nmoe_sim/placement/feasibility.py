@@ -34,20 +34,22 @@ def feasible_hosts(problem: PlacementProblem, *, time_limit_s: float | None = No
     reason = plain_reason(problem)
     if reason is not None:
         raise Infeasible(reason)
-    closest = least_overrun_hosts(problem, time_limit_s=time_limit_s)
-    broken = () if closest is None else problem.violations(closest)
-    if closest is not None and not broken:
-        return closest
-    # HiGHS takes an overrun of a millionth for none, so only the exact model may say that there is none.
     nothing, anywhere = np.zeros_like(problem.cost), np.ones_like(problem.reachable)
     solution = solve_assignment(problem, nothing, anywhere, time_limit_s=time_limit_s)
     if solution.hosts is not None:
         return solution.hosts
-    if closest is None or np.isfinite(solution.bound):
+    if np.isfinite(solution.bound):
         raise PlacementError(
             f"no placement found within {time_limit_s:g} s and none ruled out: raise the solver's time_limit_s"
         )
-    raise Infeasible("no placement meets every constraint; in the closest, " + "; ".join(map(str, broken)))
+    closest = least_overrun_hosts(problem)
+    if closest is None:
+        raise Infeasible("no placement meets every constraint")
+    broken = problem.violations(closest)
+    if broken:
+        raise Infeasible("no placement meets every constraint; in the closest found, " + "; ".join(map(str, broken)))
+    # Some versions of HiGHS wrongly called a model infeasible (scipy/scipy#18907): a placement in hand refutes it.
+    return closest
 
 
 def plain_reason(problem: PlacementProblem) -> str | None:

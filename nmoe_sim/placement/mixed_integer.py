@@ -14,6 +14,7 @@ from nmoe_sim.placement.problem import BoolArray, FloatArray, IntArray, Placemen
 # with one host per expert the second can lift its bound by 1e-7 an expert.
 _GAP_TOLERANCE = 1e-6
 _DUAL_TOLERANCE = 1e-7
+_NODE_LIMIT = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +64,7 @@ def solve_assignment(
     from scipy.sparse import coo_array
 
     num_experts, num_devices = cost.shape
-    allowed = allowed & problem.reachable
-    for resource in problem.resources:
-        allowed &= resource.need[:, None] <= resource.usable
+    allowed = allowed & problem.fits_alone
     if not allowed.any(axis=1).all():
         return Solution(None, np.inf)
     experts, devices = np.nonzero(allowed)
@@ -76,10 +75,13 @@ def solve_assignment(
         share = resource.need[experts] / np.where(resource.usable > 0, resource.usable, 1.0)[devices]
         row = coo_array((share, (devices, columns)), shape=(num_devices, columns.size))
         rows.append(LinearConstraint(row, -np.inf, 1))
+    integrality = np.ones(columns.size, dtype=np.int64)
     while True:
-        result = _highs(cost[allowed], np.ones(columns.size, dtype=np.int64), rows, relative_gap, time_limit_s)
+        result = _highs(cost[allowed], integrality, rows, mip_rel_gap=relative_gap, time_limit=time_limit_s)
         if result.status == 2:
             return Solution(None, np.inf)
+        if result.status not in (0, 1):
+            raise PlacementError(f"HiGHS failed on the placement: {result.message}")
         margin = _GAP_TOLERANCE + _DUAL_TOLERANCE * num_experts
         bound = 0.0 if result.mip_dual_bound is None else max(0.0, float(result.mip_dual_bound) - margin)
         if result.x is None:
@@ -93,16 +95,17 @@ def solve_assignment(
             rows.append(LinearConstraint(cover.astype(np.float64)[None, :], -np.inf, cover.sum() - 1))
 
 
-def least_overrun_hosts(problem: PlacementProblem, *, time_limit_s: float | None = None) -> IntArray | None:
-    """Find the placement that overruns memory and compute least, as a share of what the experts need.
+def least_overrun_hosts(problem: PlacementProblem) -> IntArray | None:
+    """Search for the placement that overruns memory and compute least, as a share of what the experts need.
 
     Minimises Σ_v (bytes over on v) / Σ_e b_e + (FLOP/s over on v) / Σ_e load_e; reach is kept. Every
-    expert must have a host within reach.
+    expert must have a host within reach. Proving the least can take for ever, so the search ends after
+    200 nodes of the branch-and-bound tree, a limit that doesn't depend on the machine.
 
     Returns
     -------
     ndarray of int or None
-        Hosts, shape ``[E]``; None if the time limit left no time to find any.
+        Hosts, shape ``[E]``; None if the search found none.
     """
     from scipy.optimize import LinearConstraint
     from scipy.sparse import coo_array, eye_array, hstack
@@ -116,29 +119,19 @@ def least_overrun_hosts(problem: PlacementProblem, *, time_limit_s: float | None
     for resource, slack in zip(problem.resources, ([over, nothing], [nothing, over]), strict=True):
         total = float(resource.need.sum()) or 1.0
         share = coo_array((resource.need[experts] / total, (devices, columns)), shape=(num_devices, columns.size))
-        rows.append(LinearConstraint(hstack([share, *slack]), -np.inf, np.minimum(resource.usable / total, 1.0)))
+        rows.append(LinearConstraint(hstack([share, *slack]), -np.inf, np.minimum(resource.limit / total, 1.0)))
     cost = np.concatenate([np.zeros(columns.size), np.ones(2 * num_devices)])
     integrality = np.repeat([1, 0], [columns.size, 2 * num_devices])
-    result = _highs(cost, integrality, rows, 0.0, time_limit_s)
+    result = _highs(cost, integrality, rows, node_limit=_NODE_LIMIT)
+    # SciPy's status knows no node limit; whether there is an x tells.
     return None if result.x is None else _rounded(result.x[: columns.size], problem.reachable)
 
 
-def _highs(
-    cost: FloatArray, integrality: IntArray, rows: list[Any], relative_gap: float, time_limit_s: float | None
-) -> Any:
+def _highs(cost: FloatArray, integrality: IntArray, rows: list[Any], **options: Any) -> Any:
     from scipy.optimize import Bounds, milp
 
-    limit = np.inf if time_limit_s is None else time_limit_s
-    result = milp(
-        cost,
-        integrality=integrality,
-        bounds=Bounds(0, 1),
-        constraints=rows,
-        options={"mip_rel_gap": relative_gap, "time_limit": limit},
-    )
-    if result.status not in (0, 1, 2):
-        raise PlacementError(f"HiGHS failed on the placement: {result.message}")
-    return result
+    given: Any = {name: value for name, value in options.items() if value is not None}
+    return milp(cost, integrality=integrality, bounds=Bounds(0, 1), constraints=rows, options=given)
 
 
 def _rounded(x: FloatArray, allowed: BoolArray) -> IntArray:

@@ -59,7 +59,8 @@ class Resource:
     def used(self, hosts: IntArray) -> FloatArray:
         """Sum of the needs on each device, ``[V]``; experts whose host is negative are left out."""
         placed = hosts >= 0
-        return np.bincount(hosts[placed], weights=self.need[placed], minlength=self.capacity.size)
+        totals = np.bincount(hosts[placed], weights=self.need[placed], minlength=self.capacity.size)
+        return totals.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +166,12 @@ class PlacementProblem:
             Resource("memory", "B", "free", sizes, free, free, whole),
             Resource("compute", "FLOP/s", "for experts", self.load_flop_per_s, capacity, limit, limit),
         )
+
+    @cached_property
+    def fits_alone(self) -> BoolArray:
+        """Whether device v could host expert e and nothing else, ``[E, V]``."""
+        memory, compute = (resource.need[:, None] <= resource.limit for resource in self.resources)
+        return self.reachable & memory & compute
 
     @cached_property
     def cost(self) -> FloatArray:

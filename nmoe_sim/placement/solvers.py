@@ -133,8 +133,9 @@ class MILP(SolverSpec):
         return problem.placement(prefer_owners(problem, best), solver=self.kind, bound=bound)
 
     def _improve(self, problem: PlacementProblem, first: IntArray) -> tuple[IntArray, float]:
-        floor = problem.cost.min(axis=1)
-        excess = problem.cost - floor[:, None]
+        cost = np.where(problem.fits_alone, problem.cost, np.inf)
+        floor = cost.min(axis=1)
+        excess = cost - floor[:, None]
         window = float(excess[np.arange(first.size), first].sum())
         if window == 0.0:
             return first, float(floor.sum())

@@ -161,7 +161,7 @@ METRICS = Table(
     "a measured value",
     ("stage", "round", "metric", "split", "client"),
     (
-        _text("stage", "training stage, or inference"),
+        _text("stage", "training stage, or final: the trained model"),
         _ROUND,
         _float("t_s", "when the measured model was ready", "s"),
         _text("metric", "accuracy_nmoe, accuracy_own_expert, accuracy_all_experts, ..."),

@@ -95,12 +95,14 @@ def _pick(family: Family, table: Table, families: Families, path: str) -> type[S
 
 def _ready_made(slot: Slot, spec: Spec, families: Families, path: str) -> Spec:
     """Accept a spec made in Python, if a scenario file could name it."""
-    if slot.section is not None and type(spec) is slot.section:
-        return spec
-    if slot.family is not None and families[slot.family.name].get(spec.kind) is type(spec):
-        return spec
-    wanted = f"the family '{slot.family.name}'" if slot.family else f"a {slot.section.__name__}" if slot.section else ""
-    raise error(f"must be in {wanted}, got {type(spec).__name__}", None, path)
+    if slot.section is not None:
+        accepted, wanted = type(spec) is slot.section, f"a {slot.section.__name__}"
+    else:
+        accepted = slot.kinds(families).get(spec.kind) is type(spec)
+        wanted = f"in the family '{slot.family.name if slot.family else None}'"
+    if not accepted:
+        raise error(f"must be {wanted}, got {type(spec).__name__}", None, path)
+    return spec
 
 
 def _mapping_remedy(slot: Slot, node: Node, families: Families) -> str:

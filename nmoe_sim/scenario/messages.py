@@ -13,6 +13,7 @@ from nmoe_sim.errors import InputError
 from nmoe_sim.scenario.unit_hints import number_hint
 
 _MAX_SHOWN = 60
+_MAX_KEY = 160
 _MAX_LISTED = 20
 _RULES = {
     "float_type": "must be a number",
@@ -36,13 +37,19 @@ _RULES = {
     "string_too_long": "must have at most {max_length} characters",
     "too_short": "must have at least {min_length} items",
     "too_long": "must have at most {max_length} items",
-    "literal_error": "must be one of {expected}",
+    "literal_error": "must be {expected}",
 }
 
 
 def one_line(text: str) -> str:
     """Return ``text`` with everything that doesn't print, line breaks included, as single spaces."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def clip(text: str, num_characters: int = _MAX_SHOWN) -> str:
+    """Return ``text`` in one line of at most so many characters."""
+    line = one_line(text)
+    return line if len(line) <= num_characters else f"{line[: num_characters - 4]} ..."
 
 
 def show(value: Any) -> str:
@@ -53,15 +60,14 @@ def show(value: Any) -> str:
         return f"a list of {len(value)}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = one_line(repr(value))
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 4]} ..."
+    return clip(repr(value))
 
 
 def error(message: str, where: str | None, path: str) -> InputError:
     """Return the error about a setting; an option that names the setting itself isn't told it again."""
     if where is not None and path and where.startswith((f"--set {path}=", f"--{path} ")):
         return InputError(message, where=where)
-    return InputError(message, where=where, key=path or None)
+    return InputError(message, where=where, key=clip(path, _MAX_KEY) or None)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -73,7 +79,7 @@ def listed(names: Iterable[str]) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return a question about the nearest known word, or None when none is near."""
-    near = get_close_matches(word.lower(), list(known), n=1)
+    near = get_close_matches(word[:_MAX_KEY].lower(), list(known), n=1)
     return f"did you mean '{near[0]}'?" if near else None
 
 
@@ -98,12 +104,17 @@ def explain(details: ErrorDetails, *, description: str | None) -> str:
 
 def remedy(details: ErrorDetails, *, key: str, value: Any) -> str:
     """Return what to write instead, starting with '; ', or nothing when that is plain."""
+    kind = details["type"]
+    if kind == "string_type" and isinstance(value, int | float):
+        return "; put it in quotes"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"; write {value:.0f}"
     if not isinstance(value, str):
         return ""
-    if details["type"] == "literal_error":
+    if kind == "literal_error":
         question = did_you_mean(value, re.findall(r"'([^']*)'", details["ctx"]["expected"]))
         return f"; {question}" if question else ""
-    if details["type"] not in ("float_type", "int_type"):
+    if kind not in ("float_type", "int_type"):
         return ""
     hint = number_hint(key, value)
     return f"; {hint}" if hint else ""

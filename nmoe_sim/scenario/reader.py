@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import events
 
 from nmoe_sim.errors import InputError
-from nmoe_sim.scenario.messages import one_line, show
+from nmoe_sim.scenario.messages import clip, error, show
 from nmoe_sim.scenario.scalars import resolve
 from nmoe_sim.scenario.tree import MAX_DEPTH, Node, Scalar, Sequence, Table
 
@@ -20,6 +20,10 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CORE = "tag:yaml.org,2002:"
 _SCALAR_TAGS = {f"{_CORE}int": int, f"{_CORE}float": float, f"{_CORE}bool": bool, f"{_CORE}null": type(None)}
 _COLLECTION_TAGS = {None, "!", f"{_CORE}map", f"{_CORE}seq"}
+
+
+def _unknown_tag(tag: str) -> str:
+    return f"unknown tag '{clip(tag.replace(_CORE, '!!'))}'; write the value without a tag"
 
 
 @dataclass
@@ -42,6 +46,7 @@ class Reader:
 
     def __init__(self, file: str, label: str | None) -> None:
         self.root: Node | None = None
+        self.last: str | None = None
         self._file = file
         self._label = label
         self._stack: list[_Open] = []
@@ -54,7 +59,7 @@ class Reader:
 
     def take(self, event: Any) -> None:
         """Add one event."""
-        where = self.position(event.start_mark.line, event.start_mark.column)
+        self.last = where = self.position(event.start_mark.line, event.start_mark.column)
         match event:
             case events.DocumentStartEvent():
                 self._start_document(event, where)
@@ -67,12 +72,12 @@ class Reader:
             case events.AliasEvent():
                 self._alias(event.anchor, where)
 
-    def _key_path(self) -> str | None:
+    def _key_path(self) -> str:
         steps = (level.key if level.is_table else str(len(level.items)) for level in self._stack)
-        return ".".join(step for step in steps if step) or None
+        return ".".join(step for step in steps if step)
 
     def _fail(self, message: str, where: str) -> InputError:
-        return InputError(message, where=where, key=self._key_path())
+        return error(message, where, self._key_path())
 
     def _start_document(self, event: Any, where: str) -> None:
         self._num_documents += 1
@@ -88,7 +93,7 @@ class Reader:
         if self._expects_key():
             raise self._fail("every key must be a plain word, got a mapping or a list", where)
         if event.tag not in _COLLECTION_TAGS:
-            raise self._fail(f"unknown tag '{one_line(event.tag)}'; write the value without a tag", where)
+            raise self._fail(_unknown_tag(event.tag), where)
         if len(self._stack) >= MAX_DEPTH:
             raise self._fail(f"nested deeper than {MAX_DEPTH} levels", where)
         if event.anchor is not None:
@@ -119,16 +124,16 @@ class Reader:
             raise self._fail("half of a surrogate pair isn't a character", where)
         is_text = event.style is not None or event.tag in ("!", f"{_CORE}str")
         if event.tag not in (None, "!", f"{_CORE}str", *_SCALAR_TAGS):
-            raise self._fail(f"unknown tag '{one_line(event.tag)}'; write the value without a tag", where)
+            raise self._fail(_unknown_tag(event.tag), where)
         try:
             value = event.value if is_text else resolve(event.value)
-        except ValueError as error:
-            raise self._fail(str(error), where) from None
+        except ValueError as fault:
+            raise self._fail(str(fault), where) from None
         wanted = _SCALAR_TAGS.get(event.tag)
         if wanted is float and type(value) is int:
             return float(value)
         if wanted is not None and type(value) is not wanted:
-            raise self._fail(f"the value isn't what its tag '{event.tag}' says; remove the tag", where)
+            raise self._fail("the value isn't what its tag says; remove the tag", where)
         return value
 
     def _set_key(self, key: Any, where: str) -> None:
@@ -148,10 +153,10 @@ class Reader:
         if self._expects_key():
             raise self._fail("every key must be a plain word, got an alias", where)
         if anchor not in self._anchors:
-            raise self._fail(f"alias '*{one_line(anchor)}' has no anchor above it", where)
+            raise self._fail(f"alias '*{clip(anchor)}' has no anchor above it", where)
         known = self._anchors[anchor]
         if known is None:
-            raise self._fail(f"alias '*{one_line(anchor)}' is inside the value it stands for", where)
+            raise self._fail(f"alias '*{clip(anchor)}' is inside the value it stands for", where)
         node, num_nodes, height = known
         if len(self._stack) + height > MAX_DEPTH:
             raise self._fail(f"nested deeper than {MAX_DEPTH} levels", where)

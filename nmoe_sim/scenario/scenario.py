@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nmoe_sim.scenario.device_profile import DeviceProfile
+from nmoe_sim.scenario.document import Document
+from nmoe_sim.scenario.dump import MACHINE_DEPENDENT
 from nmoe_sim.scenario.quantities import Count, NonNegative, Positive, Seed
 from nmoe_sim.scenario.spec import Family, Spec
 
@@ -95,7 +97,7 @@ class InferenceSection(Spec):
     """A routing policy sees the network as it was up to this long ago."""
 
 
-class Scenario(Spec):
+class Scenario(Document):
     """Everything a run depends on. Build one with ``load_scenario`` or ``build_scenario``."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -120,5 +122,5 @@ class Scenario(Spec):
     """Which device hosts which expert."""
     inference: InferenceSection
     """Request load and routing."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Field(json_schema_extra={MACHINE_DEPENDENT: True})] = "auto"
     """Where tensors are computed; it changes no simulated time."""

@@ -9,13 +9,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from nmoe_sim.errors import InputError
-from nmoe_sim.scenario.messages import one_line
+from nmoe_sim.scenario.messages import clip
 from nmoe_sim.scenario.reader import Reader
 from nmoe_sim.scenario.tree import Node, Sequence, Table
 
 MAX_BYTES = 2**20
 """Largest file that is read."""
 
+_MAX_REASON = 200
 _UNREADABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -85,10 +86,11 @@ def parse(text: str, *, file: str = "", label: str | None = None) -> Node | None
             reader.take(event)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = reader.position(mark.line, mark.column) if mark else file or None
+        place = reader.position(mark.line, mark.column) if mark else label or file or None
         said = ", ".join(part for part in (error.context, error.problem) if part)
         remedy = "; indent with spaces, not tabs" if "'\\t'" in said else ""
-        raise InputError(f"not valid YAML: {one_line(said)}{remedy}", where=where) from None
-    except (YAMLError, ValueError, OverflowError) as error:
-        raise InputError(f"not valid YAML: {one_line(str(error))}", where=label or file or None) from None
+        raise InputError(f"not valid YAML: {clip(said, _MAX_REASON)}{remedy}", where=place) from None
+    except (YAMLError, ValueError, OverflowError):
+        # The parser's own words are about its internals here, as for an escape beyond Unicode.
+        raise InputError("not valid YAML: what follows can't be read", where=reader.last or label or file) from None
     return reader.root

@@ -26,6 +26,7 @@ _EXPONENTS = {"k": 3, "K": 3, "M": 6, "G": 9, "T": 12, "P": 15, "m": -3, "µ": -
 _ONLY_LARGE = frozenset({"hz", "bps", "bytes", "bits", "flop", "flop_per_s"})
 """Units of which nobody means a thousandth: ``mhz`` stands for MHz."""
 _FACTORS = {("s", "min"): 60.0, ("s", "h"): 3600.0, ("mps", "km/h"): 1 / 3.6, ("j", "Wh"): 3600.0}
+_MAX_CHARACTERS = 40
 _BINARY = re.compile(r"([KMGT])i(?:B|bytes?)")
 
 
@@ -39,6 +40,8 @@ def number_hint(key: str, text: str) -> str | None:
     text : str
         What was written.
     """
+    if len(text) > _MAX_CHARACTERS:
+        return None
     if _GROUPED.fullmatch(text):
         return f"write {re.sub('[_, ]', '', text)}"
     if _NUMBER.fullmatch(text):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simpy.events import ConditionEvent, Event
+from simpy.events import AllOf, Event
 
 from nmoe_sim.engine.simulation import Simulation
 
@@ -67,7 +67,7 @@ class StageClock:
         self.rounds.append(self._round)
         self._round = None
 
-    def each(self, step: Callable[[int], Steps]) -> ConditionEvent:
+    def each(self, step: Callable[[int], Steps]) -> AllOf:
         """Run ``step(client)`` for all clients at once; the event fires when all are through."""
         env = self.simulation.env
         return env.all_of([env.process(self._timed(client, step)) for client in range(len(self.clients))])
@@ -88,6 +88,12 @@ class StageClock:
         if self._round is not None:
             self._round.bytes_up[client] += n_bytes
         return self._send(self.clients[client], self.server, n_bytes, kind)
+
+    def broadcast(self, n_bytes: int, kind: str) -> AllOf:
+        """Send a payload from the server to every client."""
+        return self.simulation.env.all_of(
+            [self.down(client, n_bytes, kind) for client in range(len(self.clients))]
+        )
 
     def across(self, src: int, dst: int, n_bytes: int, kind: str) -> Event:
         """Send a payload from client to client."""

@@ -1,4 +1,3 @@
-import importlib
 import inspect
 import subprocess
 import sys
@@ -45,7 +44,6 @@ def test_importing_the_specs_does_not_import_torch() -> None:
         "assert not {'torch', 'sklearn', 'pandas', 'scipy.optimize'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert importlib.util.find_spec("torch") is not None
 
 
 def test_free_space_takes_the_3d_distance() -> None:

@@ -1,0 +1,169 @@
+"""Physical sense across sections, before anything runs; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmoe_sim.engine.device_profiles import Phone
+from nmoe_sim.engine.topology import Topology
+from nmoe_sim.errors import InputError
+from nmoe_sim.rng import RandomStreams
+from nmoe_sim.scenario.device_profile import DeviceProfile
+from nmoe_sim.scenario.scenario import Scenario
+
+MAX_REQUESTS = 20_000_000
+"""Expected requests of a run; more don't fit a workstation's memory."""
+
+_BYTES_PER_PARAMETER = 4
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Who is where, and who is what: what a checked scenario comes down to."""
+
+    topology: Topology
+    profiles: dict[str, DeviceProfile]
+    """Profile of every node, by name."""
+    clients: tuple[str, ...]
+    """Devices that train and ask; client i owns expert i."""
+    server: str
+    """Device that aggregates."""
+
+    def resident_bytes(self, scenario: Scenario) -> int:
+        """Return the bytes of extractor and gate that every client holds."""
+        model, shape = scenario.model, scenario.data.input_shape
+        parameters = model.extractor.num_parameters(shape)
+        parameters += model.gate.num_parameters(model.extractor.num_features, len(self.clients))
+        return int(parameters) * _BYTES_PER_PARAMETER
+
+
+@contextmanager
+def located(scenario: Scenario) -> Iterator[None]:
+    """Give an input error that only knows its key the place where the scenario sets it."""
+    try:
+        yield
+    except InputError as error:
+        if error.where is None and error.key is not None:
+            raise InputError(error.message, where=scenario.where(error.key), key=error.key) from error
+        raise
+
+
+def check(scenario: Scenario) -> Layout:
+    """Check a scenario across its sections and place its nodes.
+
+    Raises
+    ------
+    InputError
+        The first rule that is broken, with the setting, its value and the remedy.
+    """
+    with located(scenario):
+        _check_counts(scenario)
+        groups = _device_groups(scenario)
+        topology = scenario.topology.build(RandomStreams(scenario.seed))
+        clients = tuple(node.name for node in topology.devices)
+        profiles = dict(zip(clients, (profile for _, profile in groups), strict=True))
+        profiles |= {node.name: scenario.topology.base_station for node in topology.base_stations}
+        layout = Layout(topology, profiles, clients, _server(scenario, topology))
+        _check_reach(layout)
+        _check_memory(scenario, layout, groups)
+    return layout
+
+
+def _check_counts(scenario: Scenario) -> None:
+    num_clients, data, model = scenario.topology.num_devices, scenario.data, scenario.model
+    if model.top_k > num_clients:
+        raise InputError(
+            f"{model.top_k} experts asked of {num_clients}; give at most topology.num_devices", key="model.top_k"
+        )
+    for part, key, arguments in (
+        (data.partition, "data.partition", (num_clients, data.num_classes, data.num_train_kept())),
+        (model.extractor, "model.extractor", (data.input_shape,)),
+    ):
+        try:
+            part.check(*arguments)
+        except ValueError as error:
+            raise InputError(str(error), key=key) from error
+    inference = scenario.inference
+    if inference.at_deadline != "wait" and inference.deadline_s is None:
+        raise InputError(
+            f"{inference.at_deadline!r} needs a deadline; set inference.deadline_s", key="inference.at_deadline"
+        )
+    expected = sum(inference.arrivals.mean_rate_hz(i) for i in range(num_clients)) * inference.duration_s
+    if expected > MAX_REQUESTS:
+        raise InputError(
+            f"{expected:.3g} requests are expected, more than {MAX_REQUESTS:,}; lower the rate or the duration",
+            key="inference.duration_s",
+        )
+
+
+def _device_groups(scenario: Scenario) -> list[tuple[int | None, DeviceProfile]]:
+    """Return group number and profile of each device, in order."""
+    num_devices, groups = scenario.topology.num_devices, scenario.devices
+    if not groups:
+        return [(None, Phone())] * num_devices
+    open_groups = [i for i, group in enumerate(groups) if group.count is None]
+    counted = sum(group.count or 0 for group in groups)
+    if len(open_groups) > 1:
+        raise InputError("only one group may leave out 'count'; it takes the rest", key=f"devices.{open_groups[1]}")
+    rest = num_devices - counted
+    if rest < len(open_groups) or (rest and not open_groups):
+        raise InputError(
+            f"the groups' counts add up to {counted} and topology.num_devices is {num_devices}; make them agree"
+            + (", with at least one left for the group without 'count'" if open_groups else ""),
+            key="devices",
+        )
+    return [(i, group) for i, group in enumerate(groups) for _ in range(group.count or rest)]
+
+
+def _server(scenario: Scenario, topology: Topology) -> str:
+    server = scenario.training.server
+    if server is None:
+        return topology.base_stations[0].name if topology.base_stations else topology.most_central()
+    if server not in topology.index:
+        names = [node.name for node in topology.nodes]
+        shown = ", ".join(names) if len(names) <= 12 else f"{names[0]} … {names[-1]}"
+        raise InputError(f"no node is named {server!r}; one of {shown}", key="training.server")
+    return server
+
+
+def _check_reach(layout: Layout) -> None:
+    lost = [name for name in layout.clients if not layout.topology.is_connected(name, layout.server)]
+    if lost:
+        shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        raise InputError(
+            f"{shown} can't reach the server {layout.server} over any links; "
+            "raise the range, move the devices closer or add a base station",
+            key="topology",
+        )
+
+
+def _check_memory(scenario: Scenario, layout: Layout, groups: list[tuple[int | None, DeviceProfile]]) -> None:
+    model = scenario.model
+    expert = model.expert.num_parameters(model.extractor.num_features, scenario.data.num_classes)
+    needed = layout.resident_bytes(scenario) + expert * _BYTES_PER_PARAMETER
+    for name, (group, profile) in zip(layout.clients, groups, strict=True):
+        if needed > profile.memory_bytes:
+            raise InputError(
+                f"{profile.memory_bytes:,} bytes don't hold {name}'s extractor, gate and own expert, {needed:,} bytes; "
+                "give the device more memory or make the model smaller",
+                key="model" if group is None else f"devices.{group}.memory_bytes",
+            )
+
+
+def links_outside_validity(layout: Layout, scenario: Scenario) -> int:
+    """Return how many links lie outside the range their path-loss law was made for."""
+    from channels.channel import LinkGeometry
+
+    links = layout.topology.links
+    height_m = {"base_station": scenario.radio.base_station_height_m, "device": scenario.radio.device_height_m}
+    geometry = LinkGeometry.between(
+        np.array([link.distance_m for link in links]),
+        np.array([height_m[link.src.kind] for link in links]),
+        np.array([height_m[link.dst.kind] for link in links]),
+    )
+    inside = scenario.radio.path_loss.in_validity_range(geometry, carrier_hz=scenario.radio.carrier_hz)
+    return int(np.size(inside) - np.count_nonzero(inside))

@@ -1,0 +1,113 @@
+"""From trained gates to hosts: demand, placement problem, and the experts' way to their hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from simpy.events import Event
+
+from nmoe_sim.checks import Layout
+from nmoe_sim.inference.routing import Query
+from nmoe_sim.inference.view import NetworkMonitor
+from nmoe_sim.placement.outcome import Placement
+from nmoe_sim.placement.problem import PlacementProblem
+from nmoe_sim.training.learning import Learning
+
+STAGE = "placement"
+NUM_CALIBRATION = 200
+"""Training samples of each client (of all clients, for the global test set) its demand is measured on."""
+
+
+def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
+    """Build the placement problem from the trained gates, the links, the devices and the model.
+
+    Demand is what the scenario's routing policy chooses on calibration data: training samples of the
+    client for local requests, of all clients for global ones. Link delays are those at mean SNR
+    without contention. What clients report to the planner is not charged to the links.
+    """
+    scenario, simulation, costs = learning.scenario, learning.simulation, learning.costs
+    names = [node.name for node in layout.topology.nodes]
+    demand_hz = _demand_hz(learning)
+    delay_s = np.array([[_delay_s(learning, client, name) for name in names] for client in layout.clients])
+    resident = layout.resident_bytes(scenario)
+    free = [layout.profiles[n].memory_bytes - (resident if n in layout.clients else 0) for n in names]
+    arrivals = scenario.inference.arrivals
+    own_flop = costs.features_flop + costs.gate_flop
+    base = np.zeros(len(names))
+    for i, client in enumerate(layout.clients):
+        base[names.index(client)] = arrivals.mean_rate_hz(i) * own_flop / simulation.devices[client].flop_per_s
+    num_experts = len(layout.clients)
+    owners = np.array([names.index(client) for client in layout.clients])
+    return PlacementProblem(
+        demand_hz=demand_hz,
+        link_delay_s=delay_s,
+        client_device=owners,
+        expert_flop=np.full(num_experts, float(costs.expert_flop)),
+        expert_bytes=np.full(num_experts, costs.expert_bytes),
+        flop_per_s=np.array([layout.profiles[n].flop_per_s for n in names]),
+        free_memory_bytes=np.array(free),
+        owner=owners,
+        base_utilisation=base,
+        max_utilisation=scenario.placement.max_utilisation or np.inf,
+        device_names=tuple(names),
+    )
+
+
+def _delay_s(learning: Learning, client: str, host: str) -> float:
+    if client == host:
+        return 0.0
+    out, back = (learning.simulation.mean_rate_bps(*pair) for pair in ((client, host), (host, client)))
+    if not (out and back):
+        return np.inf
+    return 8.0 * (learning.costs.features_bytes / out + learning.costs.output_bytes / back)
+
+
+def _demand_hz(learning: Learning) -> NDArray[np.float64]:
+    """Return the rate at which each client would ask each expert [C, E]."""
+    import torch
+
+    from nmoe_sim.nmoe.evaluate import gate_scores
+
+    scenario, streams, clients = learning.scenario, learning.simulation.streams, learning.clients
+    pooled = torch.cat(learning.train_h)
+    # every expert at home: where it will be is what the demand is for
+    monitor = NetworkMonitor(learning.simulation, tuple(clients), scenario.inference.view_period_s)
+    demand = np.zeros((len(clients), len(clients)))
+    for i in range(len(clients)):
+        pool = learning.train_h[i] if scenario.inference.samples == "local" else pooled
+        rows = streams.generator("calibration", i).permutation(len(pool))[:NUM_CALIBRATION]
+        scores = gate_scores(learning.gate, [learning.gates[i]], pool[torch.from_numpy(rows)])[0].cpu().numpy()
+        for k, row in enumerate(scores):
+            query = Query(k, i, i, row, scenario.model.top_k, streams)
+            demand[i, scenario.inference.routing.route(query, monitor.view)] += 1.0
+        demand[i] *= scenario.inference.arrivals.mean_rate_hz(i) / len(rows)
+    return demand
+
+
+def move_experts(learning: Learning, layout: Layout, placement: Placement) -> Generator[Event, None, list[str]]:
+    """Send every expert from its owner to its host; returns the hosts' names and records them."""
+    names = [node.name for node in layout.topology.nodes]
+    hosts = [names[i] for i in placement.hosts.tolist()]
+    network = learning.simulation.network
+    moves = [
+        network.send(owner, host, learning.costs.expert_bytes, "expert", stage=STAGE)
+        for owner, host in zip(layout.clients, hosts, strict=True)
+    ]
+    yield learning.simulation.env.all_of(moves)
+    for expert, (owner, host) in enumerate(zip(layout.clients, hosts, strict=True)):
+        learning.simulation.recorder.add(
+            "placement", expert=expert, owner=owner, device=host, bytes=learning.costs.expert_bytes
+        )
+    return hosts
+
+
+def memory_used(learning: Learning, layout: Layout, hosts: Sequence[str]) -> dict[str, int]:
+    """Return the bytes every node holds during inference: extractor and gate at clients, hosted experts."""
+    used = dict.fromkeys(layout.profiles, 0)
+    for client in layout.clients:
+        used[client] += learning.costs.extractor_bytes + learning.costs.gate_bytes
+    for host in hosts:
+        used[host] += learning.costs.expert_bytes
+    return used

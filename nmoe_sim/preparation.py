@@ -1,0 +1,143 @@
+"""From a checked scenario to a live run: data, model, costs, simulation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nmoe_sim.checks import Layout, located
+from nmoe_sim.engine.simulation import Simulation
+from nmoe_sim.errors import InputError
+from nmoe_sim.rng import RandomStreams
+from nmoe_sim.scenario.scenario import Scenario
+from nmoe_sim.training.learning import ClientData, Learning, ModelCosts, Progress, no_progress
+
+if TYPE_CHECKING:
+    import torch
+
+
+def torch_device(scenario: Scenario) -> torch.device:
+    """Return the device tensors are computed on."""
+    import torch
+
+    if scenario.device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "no CUDA device is available here; set device to 'cpu' or 'auto'",
+            where=scenario.where("device"),
+            key="device",
+        )
+    use_cuda = scenario.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def prepare(
+    scenario: Scenario, layout: Layout, *, values_dir: Path | None = None, progress: Progress = no_progress
+) -> Learning:
+    """Load and split the data, build the model, count its costs, set up the simulation."""
+    streams = RandomStreams(scenario.seed)
+    with located(scenario):
+        data = _load(scenario, layout, streams, torch_device(scenario))
+    return _learning(scenario, layout, streams, data, values_dir, progress)
+
+
+def prepare_clock(scenario: Scenario, layout: Layout) -> Learning:
+    """Set up a run whose clock can go but whose values don't exist: tensors without content.
+
+    Every client gets an equal share of the training data, since how it is split needs the data.
+    """
+    import torch
+
+    shape, num_clients = scenario.data.input_shape, len(layout.clients)
+    share = -(-(scenario.data.num_train_kept() or num_clients) // num_clients)
+    images = torch.empty((share, *shape), device="meta")
+    labels = torch.empty(share, dtype=torch.int64, device="meta")
+    empty = [np.empty(0, np.int64)] * num_clients
+    data = ClientData(
+        [images] * num_clients, [labels] * num_clients, images, labels, empty, scenario.data.num_classes, ""
+    )
+    learning = _learning(scenario, layout, RandomStreams(scenario.seed), data, None, no_progress)
+    features = torch.empty((share, scenario.model.extractor.num_features), device="meta")
+    learning.train_h = [features] * num_clients
+    learning.train_outputs = [torch.empty((share, num_clients, data.num_classes), device="meta")] * num_clients
+    return learning
+
+
+def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: torch.device) -> ClientData:
+    import torch
+
+    from nmoe_sim.nmoe.partition import matching_test_split
+
+    dataset = scenario.data.load(streams)
+    num_clients, classes = len(layout.clients), dataset.num_classes
+    parts = scenario.data.partition.assign(
+        dataset.train_y, num_clients=num_clients, num_classes=classes, rng=streams.generator("partition")
+    )
+    test_parts = matching_test_split(
+        parts, dataset.train_y, dataset.test_y, classes, streams.generator("partition_test")
+    )
+    train_x, train_y = torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.train_y)
+    return ClientData(
+        train_x=[train_x[torch.from_numpy(part)].to(device) for part in parts],
+        train_y=[train_y[torch.from_numpy(part)].to(device) for part in parts],
+        test_x=torch.from_numpy(dataset.test_x).to(device),
+        test_y=torch.from_numpy(dataset.test_y).to(device),
+        test_parts=test_parts,
+        num_classes=classes,
+        digest=dataset.digest,
+    )
+
+
+def _learning(
+    scenario: Scenario,
+    layout: Layout,
+    streams: RandomStreams,
+    data: ClientData,
+    values_dir: Path | None,
+    progress: Progress,
+) -> Learning:
+    import torch
+
+    from nmoe_sim.nmoe.cost import forward_flop, tensor_bytes
+    from nmoe_sim.nmoe.values import ValueStore
+
+    model, num_clients, device = scenario.model, len(layout.clients), data.test_x.device
+    num_features = model.extractor.num_features
+    extractor = model.extractor.build(scenario.data.input_shape, streams.torch_generator("init_extractor"))
+    expert = model.expert.build(num_features, data.num_classes, streams.torch_generator("init_expert"))
+    gate = model.gate.build(num_features, num_clients, streams.torch_generator("init_gate"))
+    bytes_per_value = torch.empty(0, dtype=torch.get_default_dtype()).element_size()
+    costs = ModelCosts(
+        features_flop=forward_flop(extractor, scenario.data.input_shape),
+        gate_flop=forward_flop(gate, (num_features,)),
+        expert_flop=forward_flop(expert, (num_features,)),
+        extractor_bytes=tensor_bytes(extractor.state_dict()),
+        expert_bytes=tensor_bytes(expert.state_dict()),
+        gate_bytes=tensor_bytes(gate.state_dict()),
+        features_bytes=bytes_per_value * num_features,
+        output_bytes=bytes_per_value * data.num_classes,
+    )
+    base = {
+        "model": scenario.resolved()["model"],
+        "data": data.digest,
+        "partition": scenario.resolved()["data"],
+        "clients": num_clients,
+        "seed": scenario.seed,
+        "device": device.type,
+    }
+    return Learning(
+        scenario=scenario,
+        simulation=Simulation.build(layout.topology, layout.profiles, scenario.radio, streams),
+        clients=layout.clients,
+        server=layout.server,
+        data=data,
+        costs=costs,
+        extractor=extractor.to(device),
+        expert=expert.to(device),
+        gate=gate.to(device),
+        store=ValueStore(values_dir, base),
+        workers=os.cpu_count() or 1,
+        progress=progress,
+    )
