@@ -144,11 +144,16 @@ def main() -> None:
     ours(10, 10.0, Path(tempfile.mkdtemp()))  # imports and first calls
     medians = {}
     for num_devices in (100, 1_000):
-        pairs = [(tasks_per_cpu_s(ours, num_devices), tasks_per_cpu_s(baseline, num_devices)) for _ in range(args.repeats)]
+        pairs = [
+            (tasks_per_cpu_s(ours, num_devices), tasks_per_cpu_s(baseline, num_devices)) for _ in range(args.repeats)
+        ]
         rate, base = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
         medians[num_devices] = rate
-        print(f"N = {num_devices:5d}: ours {rate:9,.0f} tasks/CPU-s, baseline {base:9,.0f}, ratio {ratio:.2f} (floor 0.35)")
+        print(
+            f"N = {num_devices:5d}: ours {rate:9,.0f} tasks/CPU-s, baseline {base:9,.0f}, "
+            f"ratio {ratio:.2f} (floor 0.35)"
+        )
     print(f"ours at N = 1,000 over N = 100: {medians[1_000] / medians[100]:.2f} (floor 0.80)")
 
 

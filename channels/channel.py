@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from channels.laws import FadingLaw, PathLossLaw, ShadowingLaw, UniformDraws
 from channels.units import db_to_linear
@@ -110,6 +109,8 @@ class Channel:
         link_ids: ArrayLike,
         pair_ids: ArrayLike,
     ) -> None:
+        from scipy.special import ndtri  # slow to import, and needed only where channels are drawn
+
         self._link_ids = _identities("link_ids", link_ids, len(geometry))
         pairs = _identities("pair_ids", pair_ids, len(geometry))
         self._fading = fading

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nmoe_sim.version import __version__
+
 if TYPE_CHECKING:
     from nmoe_sim.errors import InputError, NmoeSimError, RunError
     from nmoe_sim.families import build_scenario, load_scenario
     from nmoe_sim.results.rundir import RunResult, load_run
     from nmoe_sim.runner import run
     from nmoe_sim.scenario.scenario import Scenario
-
-__version__ = "0.1.0"
 
 _HOME = {
     "InputError": "errors",
@@ -36,6 +36,7 @@ __all__ = [
     "RunError",
     "RunResult",
     "Scenario",
+    "__version__",
     "build_scenario",
     "load_run",
     "load_scenario",

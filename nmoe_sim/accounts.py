@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ _ROUNDING = 1e-9
 """A deadline is met up to this relative difference: an answer combined just in time isn't late by an ulp."""
 
 
-def _column(recorder: Recorder, table: str, column: str) -> list[object]:
+def _column(recorder: Recorder, table: str, column: str) -> list[Any]:
     position = TABLES[table].column_names.index(column)
     return [row[position] for row in recorder.rows[table]]
 
@@ -109,20 +110,24 @@ def record_devices(
             flop_per_s=profile.flop_per_s,
             memory_bytes=profile.memory_bytes,
             memory_used_bytes=memory_used_bytes[node.name],
+            idle_w=profile.idle_w,
+            compute_w=device.compute_w,
+            tx_w=device.tx_w,
+            rx_w=device.rx_w,
             utilisation=device.busy_s[False] / inference_s,
             battery_j_left=left,
         )
 
 
-def record_summary(
-    simulation: Simulation, run_id: str, name: str, num_experts: int, training_end_s: float
-) -> None:
+def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: int, training_end_s: float) -> None:
     """Write the ``summary`` row from the other tables."""
     recorder = simulation.recorder
     accuracy = {
-        row[5]: row[6]
-        for row in _rows(recorder, "metrics", "stage", "round", "client", "metric", "t_s", "split", "value")
-        if row[1] is None and row[2] is None and row[3] == "accuracy_nmoe"
+        split: value
+        for stage, client, metric, split, value in _rows(
+            recorder, "metrics", "stage", "client", "metric", "split", "value"
+        )
+        if stage == "final" and client is None and metric == "accuracy_nmoe"
     }
     latency_s = np.array([x for x in _column(recorder, "requests", "latency_s") if x is not None], dtype=np.float64)
     met = [x for x in _column(recorder, "requests", "deadline_met") if x is not None]
@@ -160,7 +165,7 @@ def record_summary(
     )
 
 
-def _rows(recorder: Recorder, table: str, *columns: str) -> list[tuple[object, ...]]:
+def _rows(recorder: Recorder, table: str, *columns: str) -> list[tuple[Any, ...]]:
     names = TABLES[table].column_names
     positions = [names.index(column) for column in columns]
     return [tuple(row[p] for p in positions) for row in recorder.rows[table]]

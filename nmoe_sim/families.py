@@ -19,7 +19,8 @@ from nmoe_sim.errors import InputError
 from nmoe_sim.inference import arrivals, routing
 from nmoe_sim.nmoe import datasets, experts, extractors, gates, partition
 from nmoe_sim.placement import solvers
-from nmoe_sim.scenario.loader import Override, build, load
+from nmoe_sim.scenario.loader import build, load
+from nmoe_sim.scenario.merge import Override
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.scenario.spec import Families, Spec
 from nmoe_sim.training import experts as expert_training
@@ -127,7 +128,7 @@ def load_scenario(
     InputError
         With file, line, column, key, value, rule and remedy.
     """
-    return load(path, families=families(plugins), overrides=overrides)
+    return load(path, families=families(plugins), overrides=tuple(overrides))
 
 
 def build_scenario(mapping: Mapping[str, Any], *, plugins: Iterable[str | Path] = ()) -> Scenario:

@@ -56,12 +56,10 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
 
 
 def _delay_s(learning: Learning, client: str, host: str) -> float:
-    if client == host:
-        return 0.0
-    out, back = (learning.simulation.mean_rate_bps(*pair) for pair in ((client, host), (host, client)))
-    if not (out and back):
-        return np.inf
-    return 8.0 * (learning.costs.features_bytes / out + learning.costs.output_bytes / back)
+    """Return the time of features to a host and of the output back."""
+    simulation, costs = learning.simulation, learning.costs
+    there_s = simulation.mean_delay_s(client, host, costs.features_bytes)
+    return there_s + simulation.mean_delay_s(host, client, costs.output_bytes)
 
 
 def _demand_hz(learning: Learning) -> NDArray[np.float64]:

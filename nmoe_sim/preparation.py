@@ -101,13 +101,14 @@ def _learning(
     import torch
 
     from nmoe_sim.nmoe.cost import forward_flop, tensor_bytes
+    from nmoe_sim.nmoe.randomness import torch_generator
     from nmoe_sim.nmoe.values import ValueStore
 
     model, num_clients, device = scenario.model, len(layout.clients), data.test_x.device
     num_features = model.extractor.num_features
-    extractor = model.extractor.build(scenario.data.input_shape, streams.torch_generator("init_extractor"))
-    expert = model.expert.build(num_features, data.num_classes, streams.torch_generator("init_expert"))
-    gate = model.gate.build(num_features, num_clients, streams.torch_generator("init_gate"))
+    extractor = model.extractor.build(scenario.data.input_shape, torch_generator(streams, "init_extractor"))
+    expert = model.expert.build(num_features, data.num_classes, torch_generator(streams, "init_expert"))
+    gate = model.gate.build(num_features, num_clients, torch_generator(streams, "init_gate"))
     bytes_per_value = torch.empty(0, dtype=torch.get_default_dtype()).element_size()
     costs = ModelCosts(
         features_flop=forward_flop(extractor, scenario.data.input_shape),

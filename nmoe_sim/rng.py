@@ -7,7 +7,6 @@ arrivals and data (common random numbers), whatever else each of them draws.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,21 +73,19 @@ class RandomStreams:
         return unit.reshape(shape)
 
     def normal(self, name: str, *counters: ArrayLike) -> NDArray[np.float64]:
-        """Standard normal draws, by inversion of ``uniform``."""
+        """Draw standard normals, by inversion of ``uniform``."""
         from scipy.special import ndtri
 
         return np.asarray(ndtri(self.uniform(name, *counters)))
 
     def exponential(self, name: str, *counters: ArrayLike) -> NDArray[np.float64]:
-        """Exponential draws of mean 1, by inversion of ``uniform``."""
+        """Draw exponentials of mean 1, by inversion of ``uniform``."""
         return -np.log(self.uniform(name, *counters))
 
     def generator(self, name: str, *counters: int) -> np.random.Generator:
         """Return a NumPy generator of its own for one large draw (10 µs to build)."""
         return np.random.Generator(np.random.Philox(key=self._key(name, *counters)))
 
-    def torch_generator(self, name: str, *counters: int) -> Any:
-        """Return a CPU ``torch.Generator`` of its own."""
-        import torch
-
-        return torch.Generator().manual_seed(self._key(name, *counters) & 0x7FFF_FFFF_FFFF_FFFF)
+    def seed_of(self, name: str, *counters: int) -> int:
+        """Return 63 random bits to seed another library's generator with."""
+        return self._key(name, *counters) & 0x7FFF_FFFF_FFFF_FFFF

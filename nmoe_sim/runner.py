@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from simpy.events import Event
 
-from nmoe_sim import __version__
 from nmoe_sim.accounts import record_devices, record_energy, record_requests, record_summary
 from nmoe_sim.checks import Layout, check, links_outside_validity
 from nmoe_sim.errors import InputError
@@ -30,6 +29,7 @@ from nmoe_sim.results.rundir import MANIFEST, RunResult, load_run, write_json, w
 from nmoe_sim.results.tables import TABLES
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.learning import Learning, Progress, no_progress
+from nmoe_sim.version import __version__
 
 NUM_LINK_SAMPLES = 16
 """Coherence blocks of each link in the table ``links``, spread over the run."""
@@ -183,9 +183,7 @@ def _record_layout(learning: Learning) -> None:
         num_train = np.bincount(y.cpu().numpy(), minlength=data.num_classes).tolist()
         num_test = np.bincount(test_y[part], minlength=data.num_classes).tolist()
         for label in range(data.num_classes):
-            recorder.add(
-                "partition", client=client, label=label, num_train=num_train[label], num_test=num_test[label]
-            )
+            recorder.add("partition", client=client, label=label, num_train=num_train[label], num_test=num_test[label])
 
 
 def _record_accuracies(learning: Learning) -> None:

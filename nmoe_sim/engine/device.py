@@ -32,9 +32,7 @@ class Device:
     __slots__ = ("_rows", "busy_s", "compute_w", "energy", "env", "flop_per_s", "free_at_s", "name", "profile",
                  "rx_w", "tx_w")  # fmt: skip
 
-    def __init__(
-        self, env: Environment, name: str, profile: DeviceProfile, *, tx_w: float, recorder: Recorder
-    ) -> None:
+    def __init__(self, env: Environment, name: str, profile: DeviceProfile, *, tx_w: float, recorder: Recorder) -> None:
         self.env = env
         self.name = name
         self.profile = profile

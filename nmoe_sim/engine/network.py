@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simpy import Environment
-from simpy.events import Event
+from simpy.events import Event, Timeout
 
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.sharing import Medium
@@ -15,7 +15,8 @@ from nmoe_sim.results.recorder import Recorder
 
 
 class _Payload:
-    __slots__ = ("delivered", "hop", "id", "kind", "n_bytes", "request_id", "round", "route", "stage", "t_ready_s")
+    __slots__ = ("delivered", "hop", "id", "kind", "n_bytes", "request_id", "round", "route", "stage", "t_ready_s",
+                 "t_start_s")  # fmt: skip
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class _Payload:
         self.delivered = delivered
         self.hop = 0
         self.t_ready_s = 0.0
+        self.t_start_s = 0.0
 
 
 class Network:
@@ -57,6 +59,8 @@ class Network:
         For each link's index: name of its medium, the link's position in it, the medium.
     recorder : Recorder
         Gets one ``transfers`` row a hop, when it ends.
+    access_delay_s : float
+        Time a payload waits before its first bit on every hop; it draws no power.
     """
 
     def __init__(
@@ -66,12 +70,14 @@ class Network:
         devices: Mapping[str, Device],
         media: Mapping[int, tuple[str, int, Medium]],
         recorder: Recorder,
+        access_delay_s: float = 0.0,
     ) -> None:
         self.env = env
         self.topology = topology
         self._devices = devices
         self._media = media
         self._rows = recorder.rows["transfers"]
+        self.access_delay_s = access_delay_s
         self._num_payloads = 0
 
     def send(
@@ -103,6 +109,14 @@ class Network:
 
     def _start_hop(self, payload: _Payload) -> None:
         payload.t_ready_s = self.env.now
+        if self.access_delay_s:
+            access = Timeout(self.env, self.access_delay_s)
+            access.callbacks.append(lambda _: self._put_on_air(payload))
+        else:
+            self._put_on_air(payload)
+
+    def _put_on_air(self, payload: _Payload) -> None:
+        payload.t_start_s = self.env.now
         _, position, medium = self._media[payload.route[payload.hop].index]
         medium.start(position, 8.0 * payload.n_bytes, self._end_hop, payload)
 
@@ -114,7 +128,7 @@ class Network:
         rx_energy_j = dst.rx_w * airtime_s
         src.energy.add("tx", training, tx_energy_j)
         dst.energy.add("rx", training, rx_energy_j)
-        t_start_s, t_end_s = payload.t_ready_s, self.env.now
+        t_start_s, t_end_s = payload.t_start_s, self.env.now
         duration_s = t_end_s - t_start_s
         rows = self._rows
         rows.append(
@@ -130,7 +144,7 @@ class Network:
                 self._media[link.index][0],
                 payload.kind,
                 payload.n_bytes,
-                t_start_s,
+                payload.t_ready_s,
                 t_start_s,
                 t_end_s,
                 airtime_s,

@@ -147,7 +147,7 @@ class EqualShareMedium:
         if t_s < self._timer_s:
             delay = t_s - now
             self._timer = timer = Timeout(self.env, delay if delay > 0 else 0.0)
-            timer.callbacks.append(self._wake)  # type: ignore[union-attr]
+            timer.callbacks.append(self._wake)
             self._timer_s = now + timer._delay
             self._next = first[2] if finishes else None
 

@@ -74,20 +74,20 @@ class Simulation:
             links[name] = (members, rates, channel)
             medium = radio.sharing.medium(env, rates)
             media.update({link.index: (name, i, medium) for i, link in enumerate(members)})
-        network = Network(env, topology, devices, media, recorder)
+        network = Network(env, topology, devices, media, recorder, radio.access_delay_s)
         return cls(env, topology, devices, network, links, recorder, streams)
 
-    def mean_rate_bps(self, src: str, dst: str) -> float:
-        """Return the store-and-forward rate of a route without contention or fading; 0 without a route.
+    def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
+        """Return the time a payload takes over its route without contention, at mean SNR.
 
-        It is what a planner knows: 1 over the sum over hops of 1 over the rate at the mean SNR; infinite
-        from a device to itself.
+        It is what a planner can know: the sum over hops of access delay and size over rate. Infinite
+        without a route, 0 from a device to itself.
         """
         if not self.topology.is_connected(src, dst):
-            return 0.0
+            return float("inf")
         rates = self._mean_rates_bps
-        seconds_per_bit = sum(1.0 / rates[link.index] for link in self.topology.route(src, dst))
-        return 1.0 / seconds_per_bit if seconds_per_bit else float("inf")
+        hops = self.topology.route(src, dst)
+        return sum(self.network.access_delay_s + 8.0 * n_bytes / rates[link.index] for link in hops)
 
     @cached_property
     def _mean_rates_bps(self) -> dict[int, float]:

@@ -100,7 +100,7 @@ class Star(_WithBaseStation):
     def build(self, streams: RandomStreams) -> Topology:
         """See the base class; nothing is random."""
         angle = 2 * np.pi * np.arange(self.num_devices) / self.num_devices
-        xy_m = self.radius_m * np.column_stack([np.cos(angle), np.sin(angle)])
+        xy_m: Metres = self.radius_m * np.column_stack([np.cos(angle), np.sin(angle)])
         return self._with_base_station(self._nodes(xy_m), [])
 
 
@@ -137,7 +137,7 @@ class Grid(TopologySpec):
         """See the base class; nothing is random."""
         columns = self.num_columns or math.ceil(math.sqrt(self.num_devices))
         index = np.arange(self.num_devices)
-        devices = self._nodes(self.spacing_m * np.column_stack([index % columns, index // columns]))
+        devices = self._nodes(np.column_stack([index % columns, index // columns]) * np.float64(self.spacing_m))
         return Topology(devices, _pairs_within(devices, 1.001 * self.spacing_m))
 
 

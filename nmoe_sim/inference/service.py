@@ -117,9 +117,7 @@ class Service:
         give_up_s = self._give_up_s(served, device.flop_per_s)
         if env.now >= give_up_s:
             return
-        query = Query(
-            request_id, client, client, self._scores[client, sample], self._top_k, self._simulation.streams
-        )
+        query = Query(request_id, client, client, self._scores[client, sample], self._top_k, self._simulation.streams)
         served.experts = self._policy.route(query, self._monitor.view)
         by_host: dict[str, list[int]] = {}
         for expert in served.experts:
@@ -177,4 +175,4 @@ def _succeed_at(ready: Event, timeout: Timeout) -> None:
         if not ready.triggered:
             ready.succeed()
 
-    timeout.callbacks.append(fire)  # type: ignore[union-attr]
+    timeout.callbacks.append(fire)

@@ -20,9 +20,9 @@ class NetworkView:
     """Seconds of work that waited in each device's queue."""
     _simulation: Simulation = field(repr=False)
 
-    def mean_rate_bps(self, src: str, dst: str) -> float:
-        """Return the rate of the route at mean SNR, without contention (long-term knowledge)."""
-        return self._simulation.mean_rate_bps(src, dst)
+    def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
+        """Return the time of a payload at mean SNR, without contention (long-term knowledge)."""
+        return self._simulation.mean_delay_s(src, dst, n_bytes)
 
 
 class NetworkMonitor:

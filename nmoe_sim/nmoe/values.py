@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import nmoe_sim
 from nmoe_sim.results.rundir import write_bytes
+from nmoe_sim.version import __version__
 
 
 class ValueStore:
@@ -29,7 +29,7 @@ class ValueStore:
 
     def __init__(self, folder: Path | None, base: Mapping[str, Any]) -> None:
         self._folder = folder
-        self._key: dict[str, Any] = {**base, "torch": torch.__version__, "nmoe_sim": nmoe_sim.__version__}
+        self._key: dict[str, Any] = {**base, "torch": torch.__version__, "nmoe_sim": __version__}
 
     def compute(
         self, stage: str, settings: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from nmoe_sim.placement.mixed_integer import least_overrun_hosts, solve_assignment
-from nmoe_sim.placement.outcome import Infeasible, PlacementError, si
+from nmoe_sim.placement.mixed_integer import NODE_LIMIT, least_overrun_hosts, solve_assignment
+from nmoe_sim.placement.outcome import Infeasible, si
 from nmoe_sim.placement.problem import IntArray, PlacementProblem
 
 
-def feasible_hosts(problem: PlacementProblem, *, time_limit_s: float | None = None) -> IntArray:
+def feasible_hosts(
+    problem: PlacementProblem, *, time_limit_s: float | None = None, node_limit: int | None = None
+) -> IntArray | None:
     """Find any placement that meets every constraint, whatever it costs.
 
     Parameters
@@ -18,30 +20,26 @@ def feasible_hosts(problem: PlacementProblem, *, time_limit_s: float | None = No
         The problem.
     time_limit_s : float, optional
         Wall-clock limit of each run of HiGHS.
+    node_limit : int, optional
+        Limit of each run's branch-and-bound tree.
 
     Returns
     -------
-    ndarray of int
-        Hosts, shape ``[E]``.
+    ndarray of int or None
+        Hosts, shape ``[E]``; None if the limits left it open whether a placement exists.
 
     Raises
     ------
     Infeasible
         If none exists; the message says which constraint is short by how much, and where.
-    PlacementError
-        If the time limit was too short to tell.
     """
     reason = plain_reason(problem)
     if reason is not None:
         raise Infeasible(reason)
     nothing, anywhere = np.zeros_like(problem.cost), np.ones_like(problem.reachable)
-    solution = solve_assignment(problem, nothing, anywhere, time_limit_s=time_limit_s)
-    if solution.hosts is not None:
+    solution = solve_assignment(problem, nothing, anywhere, time_limit_s=time_limit_s, node_limit=node_limit)
+    if solution.hosts is not None or np.isfinite(solution.bound):
         return solution.hosts
-    if np.isfinite(solution.bound):
-        raise PlacementError(
-            f"no placement found within {time_limit_s:g} s and none ruled out: raise the solver's time_limit_s"
-        )
     closest = least_overrun_hosts(problem)
     if closest is None:
         raise Infeasible("no placement meets every constraint")
@@ -50,6 +48,20 @@ def feasible_hosts(problem: PlacementProblem, *, time_limit_s: float | None = No
         raise Infeasible("no placement meets every constraint; in the closest found, " + "; ".join(map(str, broken)))
     # Some versions of HiGHS wrongly called a model infeasible (scipy/scipy#18907): a placement in hand refutes it.
     return closest
+
+
+def other_solver_may(problem: PlacementProblem) -> str:
+    """Say whether a solver that gave up missed something: the end of its message.
+
+    Raises
+    ------
+    Infeasible
+        If it missed nothing: no placement exists.
+    """
+    missed = feasible_hosts(problem, node_limit=NODE_LIMIT) is not None
+    return (
+        "though a feasible one exists" if missed else "and a short search for a proof left open whether one exists"
+    ) + ("; try placement.kind 'milp'")
 
 
 def plain_reason(problem: PlacementProblem) -> str | None:

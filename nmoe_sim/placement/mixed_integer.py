@@ -14,7 +14,9 @@ from nmoe_sim.placement.problem import BoolArray, FloatArray, IntArray, Placemen
 # with one host per expert the second can lift its bound by 1e-7 an expert.
 _GAP_TOLERANCE = 1e-6
 _DUAL_TOLERANCE = 1e-7
-_NODE_LIMIT = 200
+
+NODE_LIMIT = 200
+"""Size of the branch-and-bound tree of a search that only serves a message."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ def solve_assignment(
     *,
     relative_gap: float = 0.0,
     time_limit_s: float | None = None,
+    node_limit: int | None = None,
 ) -> Solution:
     """Find hosts of least cost under the problem's memory, compute and reach constraints.
 
@@ -54,6 +57,8 @@ def solve_assignment(
         HiGHS stops when its gap relative to ``cost`` is at most this.
     time_limit_s : float, optional
         Wall-clock limit of each run of HiGHS.
+    node_limit : int, optional
+        Limit of each run's branch-and-bound tree; unlike a time limit, the same on every machine.
 
     Raises
     ------
@@ -77,10 +82,18 @@ def solve_assignment(
         rows.append(LinearConstraint(row, -np.inf, 1))
     integrality = np.ones(columns.size, dtype=np.int64)
     while True:
-        result = _highs(cost[allowed], integrality, rows, mip_rel_gap=relative_gap, time_limit=time_limit_s)
+        result = _highs(
+            cost[allowed],
+            integrality,
+            rows,
+            mip_rel_gap=relative_gap,
+            time_limit=time_limit_s,
+            node_limit=node_limit,
+        )
         if result.status == 2:
             return Solution(None, np.inf)
-        if result.status not in (0, 1):
+        # SciPy has no status for a node limit that was reached: it calls it 4, "other".
+        if result.status not in (0, 1) and node_limit is None:
             raise PlacementError(f"HiGHS failed on the placement: {result.message}")
         margin = _GAP_TOLERANCE + _DUAL_TOLERANCE * num_experts
         bound = 0.0 if result.mip_dual_bound is None else max(0.0, float(result.mip_dual_bound) - margin)
@@ -88,7 +101,7 @@ def solve_assignment(
             return Solution(None, bound)
         hosts = _rounded(result.x, allowed)
         broken = problem.violations(hosts)
-        if not broken or result.status == 1:
+        if not broken or result.status != 0:
             return Solution(None if broken else hosts, bound)
         for violation in broken:
             cover = (devices == violation.device) & (hosts[experts] == violation.device)
@@ -99,8 +112,8 @@ def least_overrun_hosts(problem: PlacementProblem) -> IntArray | None:
     """Search for the placement that overruns memory and compute least, as a share of what the experts need.
 
     Minimises Σ_v (bytes over on v) / Σ_e b_e + (FLOP/s over on v) / Σ_e load_e; reach is kept. Every
-    expert must have a host within reach. Proving the least can take for ever, so the search ends after
-    200 nodes of the branch-and-bound tree, a limit that doesn't depend on the machine.
+    expert must have a host within reach. Proving the least can take for ever, so the search ends at
+    ``NODE_LIMIT``.
 
     Returns
     -------
@@ -122,8 +135,7 @@ def least_overrun_hosts(problem: PlacementProblem) -> IntArray | None:
         rows.append(LinearConstraint(hstack([share, *slack]), -np.inf, np.minimum(resource.limit / total, 1.0)))
     cost = np.concatenate([np.zeros(columns.size), np.ones(2 * num_devices)])
     integrality = np.repeat([1, 0], [columns.size, 2 * num_devices])
-    result = _highs(cost, integrality, rows, node_limit=_NODE_LIMIT)
-    # SciPy's status knows no node limit; whether there is an x tells.
+    result = _highs(cost, integrality, rows, node_limit=NODE_LIMIT)
     return None if result.x is None else _rounded(result.x[: columns.size], problem.reachable)
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from nmoe_sim.placement.feasibility import feasible_hosts
+from nmoe_sim.placement.feasibility import feasible_hosts, other_solver_may
 from nmoe_sim.placement.heuristics import greedy_hosts, prefer_owners, random_hosts
 from nmoe_sim.placement.mixed_integer import solve_assignment
 from nmoe_sim.placement.outcome import Placement, PlacementError
@@ -81,11 +81,8 @@ class RandomPlacement(SolverSpec):
         """Return the first random placement that is feasible."""
         hosts = random_hosts(problem, rng, self.tries)
         if hosts is None:
-            feasible_hosts(problem)
-            raise PlacementError(
-                f"random search found no feasible placement in {self.tries} tries, though one exists: "
-                "raise placement.tries or take the solver 'milp'"
-            )
+            outlook = other_solver_may(problem)
+            raise PlacementError(f"no feasible placement in {self.tries} random tries, {outlook}")
         return problem.placement(hosts, solver=self.kind)
 
 
@@ -98,11 +95,8 @@ class Greedy(SolverSpec):
         """Return the greedy placement; see ``heuristics.greedy_hosts`` for what it does in a corner."""
         hosts, stuck = greedy_hosts(problem)
         if stuck is not None:
-            feasible_hosts(problem)
-            raise PlacementError(
-                f"greedy search found no host for {problem.expert_names[stuck]}, not even by moving one other "
-                "expert, though a feasible placement exists: take the solver 'milp'"
-            )
+            outlook, name = other_solver_may(problem), problem.expert_names[stuck]
+            raise PlacementError(f"greedy finds no host for {name}, even by moving one other expert, {outlook}")
         return problem.placement(prefer_owners(problem, hosts), solver=self.kind)
 
 
@@ -126,9 +120,12 @@ class MILP(SolverSpec):
         is thereby applied to the objective above L and holds all the more for the whole of it. The bound is
         lowered by HiGHS's tolerances: about 1e-10 of U - L.
         """
-        first, stuck = greedy_hosts(problem)
-        if stuck is not None:
-            first = feasible_hosts(problem, time_limit_s=self.time_limit_s)
+        greedy, stuck = greedy_hosts(problem)
+        first = greedy if stuck is None else feasible_hosts(problem, time_limit_s=self.time_limit_s)
+        if first is None:
+            raise PlacementError(
+                f"no placement found within {self.time_limit_s} s and none ruled out: raise placement.time_limit_s"
+            )
         best, bound = self._improve(problem, first)
         return problem.placement(prefer_owners(problem, best), solver=self.kind, bound=bound)
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from nmoe_sim.errors import InputError
 
-
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
@@ -84,7 +83,7 @@ def load_run(path: str | Path) -> RunResult:
         raise InputError("no finished run here: manifest.json is missing or damaged", where=str(path)) from error
     tables = {name: _read(path / "tables" / f"{name}.parquet", digest) for name, digest in digests.items()}
     summary = tables["summary"].iloc[0]
-    return RunResult(path, tables, {k: None if _is_null(v) else v for k, v in summary.items()}, manifest)
+    return RunResult(path, tables, {str(k): None if _is_null(v) else v for k, v in summary.items()}, manifest)
 
 
 def _is_null(value: Any) -> bool:
@@ -111,12 +110,10 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     for field in table.schema:
         if field.nullable and field.type == pa.int64():
             frame[field.name] = pd.array(table[field.name].to_pylist(), dtype="Int64")
         elif field.nullable and field.type == pa.bool_():
             frame[field.name] = pd.array(table[field.name].to_pylist(), dtype="boolean")
     return frame
-
-

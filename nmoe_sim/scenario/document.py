@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 from nmoe_sim.errors import InputError
 from nmoe_sim.scenario import messages, tree
 from nmoe_sim.scenario.build import build_spec
-from nmoe_sim.scenario.dump import digest, resolve_spec, spec_tree, to_yaml
+from nmoe_sim.scenario.dump import digest, resolve_spec, to_yaml
 from nmoe_sim.scenario.merge import changes_tree, merge
 from nmoe_sim.scenario.spec import Families, Spec
 
@@ -80,10 +80,11 @@ class Document(Spec):
         Raises
         ------
         InputError
-            For a setting that is unknown or breaks a rule.
+            For a setting that is unknown or breaks a rule, and for a document made by its bare class.
         """
-        source = self._source or spec_tree(self)
-        merged = merge(type(self), source, changes_tree(changes), self._families)
+        if self._source is None:
+            raise InputError("only a scenario made by load_scenario or build_scenario can be varied")
+        merged = merge(type(self), self._source, changes_tree(changes), self._families)
         return self.from_tree(merged, self._families)
 
     def resolved(self) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class RadioSection(Spec):
     """Antenna height of devices."""
     base_station_height_m: Positive = 10.0
     """Antenna height of base stations."""
+    access_delay_s: NonNegative = 1e-3
+    """Time from handing a payload to a hop's radio to its first bit: scheduling, two slots of 0.5 ms by default."""
     path_loss: Annotated[Any, Family("path_loss", default="tr38901_umi")]
     """Path-loss law of every link."""
     shadowing: Annotated[Any, Family("shadowing", default="log_normal")]

@@ -29,9 +29,10 @@ class FedCE(ExtractorTraining):
     def add_on(self, learning: Learning) -> nn.Module:
         """Build the head."""
         from nmoe_sim.nmoe.modules import linear
+        from nmoe_sim.nmoe.randomness import torch_generator
 
         num_features = learning.scenario.model.extractor.num_features
-        generator = learning.simulation.streams.torch_generator("init_head")
+        generator = torch_generator(learning.simulation.streams, "init_head")
         return linear(num_features, learning.data.num_classes, generator)
 
     def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:

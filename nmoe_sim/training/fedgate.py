@@ -146,6 +146,7 @@ class FedGate(Spec):
 
         from nmoe_sim.nmoe.cohort import average, stack, unstack
         from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
+        from nmoe_sim.nmoe.randomness import torch_generator
         from nmoe_sim.nmoe.stacked import HeadBatch, train_heads
 
         data, model, streams = learning.data, learning.scenario.model, learning.simulation.streams
@@ -168,7 +169,7 @@ class FedGate(Spec):
 
         with learning.progress("stage 3: gate (FedGate)", self.rounds) as advance:
             for number in range(self.rounds):
-                noise_generator = streams.torch_generator("gate_noise", number)
+                noise_generator = torch_generator(streams, "gate_noise", number)
                 stacked, loss_N = train_heads(
                     learning.gate,
                     stacked,
@@ -180,9 +181,7 @@ class FedGate(Spec):
                 )
                 if synchronised:
                     mean = average(unstack(stacked), learning.weights, synchronised)
-                    stacked.update(
-                        {name: tensor.expand_as(stacked[name]).clone() for name, tensor in mean.items()}
-                    )
+                    stacked.update({name: tensor.expand_as(stacked[name]).clone() for name, tensor in mean.items()})
                 losses.append(loss_N)
                 if number in evaluated:
                     points[number] = learning.nmoe_accuracy(unstack(stacked))

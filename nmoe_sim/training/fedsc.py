@@ -51,7 +51,7 @@ class FedSC(ExtractorTraining):
     mu: Positive = 4.0
     """Projector outputs are clipped to norm √μ."""
     alpha: Literal["linear", "share"] = "linear"
-    """Weight of a client's own matrix: from 1 in the first round to its data share p_j in the last, or p_j throughout."""
+    """Weight of a client's own matrix: from 1 to its data share p_j over the rounds, or p_j throughout."""
     correlation_views: Literal["fresh", "step"] = "fresh"
     """Views R_j is computed from: fresh ones, or those of the first local step (the gradient is then exact)."""
     correlation_passes: Count = 1
@@ -73,9 +73,10 @@ class FedSC(ExtractorTraining):
     def add_on(self, learning: Learning) -> nn.Module:
         """Build the projector."""
         from nmoe_sim.nmoe.modules import mlp
+        from nmoe_sim.nmoe.randomness import torch_generator
 
         widths = (learning.scenario.model.extractor.num_features, *self.projector_hidden, self.projector_dim)
-        return mlp(widths, learning.simulation.streams.torch_generator("init_projector"))
+        return mlp(widths, torch_generator(learning.simulation.streams, "init_projector"))
 
     def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:
         """See ``Stage``."""
@@ -178,6 +179,7 @@ class FedSC(ExtractorTraining):
         """
         from nmoe_sim.nmoe.cohort import train_modules
         from nmoe_sim.nmoe.losses import clip_rows, fedsc_loss
+        from nmoe_sim.nmoe.randomness import torch_generator
 
         model.load_state_dict(state)
         shares = np.array([len(x) for x in train_x], dtype=np.float64)
@@ -186,7 +188,7 @@ class FedSC(ExtractorTraining):
         others = others_mean(matrices, shares.tolist())
 
         def loss(module: nn.Module, client: int, index: Tensor, step: int) -> Tensor:
-            generator = streams.torch_generator("views", client, number, step)
+            generator = torch_generator(streams, "views", client, number, step)
             views = [self.augmentation.apply(train_x[client][index], generator) for _ in range(2)]
             z1, z2 = (clip_rows(module(view), self.mu) for view in views)
             alpha = self._alpha(float(shares[client]), number)
@@ -214,18 +216,19 @@ class FedSC(ExtractorTraining):
 
         from nmoe_sim.nmoe.evaluate import features
         from nmoe_sim.nmoe.losses import add_symmetric_noise, clip_rows, correlation
+        from nmoe_sim.nmoe.randomness import torch_generator
 
         matrices = []
         for number_pass in range(self.correlation_passes):
             if self.correlation_views == "step":
-                generator, images = streams.torch_generator("views", client, number, 0), x[torch.from_numpy(plan[0])]
+                generator, images = torch_generator(streams, "views", client, number, 0), x[torch.from_numpy(plan[0])]
             else:
-                generator, images = streams.torch_generator("correlation_views", client, number, number_pass), x
+                generator, images = torch_generator(streams, "correlation_views", client, number, number_pass), x
             z1, z2 = (clip_rows(features(model, self.augmentation.apply(images, generator)), self.mu) for _ in range(2))
             matrices.append(correlation(z1, z2))
         matrix = torch.stack(matrices).mean(dim=0)
         if self.correlation_noise_std:
-            generator = streams.torch_generator("correlation_noise", client, number)
+            generator = torch_generator(streams, "correlation_noise", client, number)
             matrix = add_symmetric_noise(matrix, self.correlation_noise_std, generator)
         return torch.triu(matrix) + torch.triu(matrix, 1).T  # what the upper triangle on the wire holds
 

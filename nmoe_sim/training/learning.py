@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nmoe_sim.nmoe.cohort import State
-    from nmoe_sim.nmoe.values import ValueStore
     from nmoe_sim.nmoe.optimizer import SGD
+    from nmoe_sim.nmoe.values import ValueStore
     from nmoe_sim.scenario.scenario import Scenario
     from nmoe_sim.scenario.spec import Spec
 
@@ -172,9 +172,7 @@ class Learning:
             "metrics", stage=stage, round=round, t_s=t_s, metric=metric, split=split, client=client, value=value
         )
 
-    def record_curve(
-        self, stage: str, rounds: Sequence[Round], metric: str, values: Mapping[int, float]
-    ) -> None:
+    def record_curve(self, stage: str, rounds: Sequence[Round], metric: str, values: Mapping[int, float]) -> None:
         """Write ``metrics`` rows of a learning curve: by round, the mean over clients on the global test set."""
         for number, value in values.items():
             self.record_metric(stage, number, max(rounds[number].t_end_s), metric, "global", None, value)
@@ -202,7 +200,7 @@ def batch_plans(learning: Learning, stage: str, sgd: SGD, round: int) -> list[li
             num_samples,
             batch_size=sgd.batch_size,
             epochs=sgd.epochs,
-            rng=learning.simulation.streams.generator("batches", stage, client, round),
+            rng=learning.simulation.streams.generator(f"batches/{stage}", client, round),
         )
         for client, num_samples in enumerate(learning.data.num_train)
     ]

@@ -91,9 +91,7 @@ class StageClock:
 
     def broadcast(self, n_bytes: int, kind: str) -> AllOf:
         """Send a payload from the server to every client."""
-        return self.simulation.env.all_of(
-            [self.down(client, n_bytes, kind) for client in range(len(self.clients))]
-        )
+        return self.simulation.env.all_of([self.down(client, n_bytes, kind) for client in range(len(self.clients))])
 
     def across(self, src: int, dst: int, n_bytes: int, kind: str) -> Event:
         """Send a payload from client to client."""

@@ -47,7 +47,7 @@ def test_a_broken_file_is_named_with_what_is_wrong(tmp_path, images, change, say
     assert caught.value.key == "data.directory"
 
 
-@pytest.mark.parametrize("change", [lambda b: b[:-9], lambda b: b"not gzip", lambda b: b[:12] + b"\xff" * 20 + b[32:]])
+@pytest.mark.parametrize("change", [lambda b: b[:-9], lambda b: b"not gzip", lambda b: b[:12] + b"\x00" * 20 + b[32:]])
 def test_a_broken_gzip_file_is_an_input_error(tmp_path, images, change):
     path = tmp_path / "images.gz"
     path.write_bytes(change(gzip.compress(idx_bytes(images))))

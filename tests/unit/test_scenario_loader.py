@@ -292,3 +292,11 @@ def test_replace_checks_everything_again(changes, said):
     with pytest.raises(InputError) as caught:
         base.replace(changes)
     assert str(caught.value) == said
+
+
+def test_replace_needs_the_families_of_a_loader():
+    made = build({"name": "a"}, families=FAMILIES)
+    bare = Scenario(**{name: getattr(made, name) for name in Scenario.model_fields})
+    assert bare == made
+    with pytest.raises(InputError, match="made by load_scenario or build_scenario"):
+        bare.replace({"seed": 1})

@@ -1,0 +1,33 @@
+# Two commands for users: quickstart and test. Both make .venv with pinned versions if it isn't there.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: quickstart test lint bench clean
+
+quickstart: .venv/.runtime
+	$(BIN)/nmoe-sim run scenarios/quickstart.yaml --out runs/quickstart --overwrite
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -q -n 2
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/offload.py
+
+clean:
+	rm -rf .venv runs dist build
+
+.venv/.runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	touch $@
+
+.venv/.dev: .venv/.runtime
+	$(PIP) --editable ".[dev]"
+	touch $@
