@@ -46,7 +46,7 @@ TASK_FLOP = 1e8
 EDGE_FLOP_PER_S = 1e12
 BANDWIDTH_HZ = 20e6
 COHERENCE_TIME_S = 0.05
-NUM_TASKS = 40_000
+NUM_TASKS = 100_000
 
 
 def ours(num_devices: int, duration_s: float, out_dir: Path) -> int:

@@ -75,7 +75,8 @@ class Topology:
                 link = Link(len(self.links), src, dst, distance_m)
                 self.links.append(link)
                 self._link[src.name, dst.name] = link
-        self._routes: dict[str, dict[str, list[str]]] = {}
+        self._routes: dict[tuple[str, str], tuple[Link, ...]] = {}
+        self._paths: dict[str, dict[str, list[str]]] = {}
 
     def __getitem__(self, name: str) -> Node:
         return self.nodes[self.index[name]]
@@ -98,11 +99,20 @@ class Topology:
         NoRouteError
             If no route connects them.
         """
+        pair = (src, dst)
+        route = self._routes.get(pair)
+        if route is None:
+            route = self._routes[pair] = self._find_route(src, dst)
+        return route
+
+    def _find_route(self, src: str, dst: str) -> tuple[Link, ...]:
         if src == dst:
             return ()
-        if src not in self._routes:
-            self._routes[src] = nx.single_source_dijkstra_path(self.graph, src, weight="cost")
-        path = self._routes[src].get(dst)
+        if (src, dst) in self._link:  # one hop; nothing is shorter
+            return (self._link[src, dst],)
+        if src not in self._paths:
+            self._paths[src] = nx.single_source_dijkstra_path(self.graph, src, weight="cost")
+        path = self._paths[src].get(dst)
         if path is None:
             raise NoRouteError(f"no route from {src} to {dst}")
         return tuple(self._link[pair] for pair in pairwise(path))

@@ -59,9 +59,8 @@ def other_solver_may(problem: PlacementProblem) -> str:
         If it missed nothing: no placement exists.
     """
     missed = feasible_hosts(problem, node_limit=NODE_LIMIT) is not None
-    return (
-        "though a feasible one exists" if missed else "and a short search for a proof left open whether one exists"
-    ) + ("; try placement.kind 'milp'")
+    outlook = "though a feasible one exists" if missed else "and a short search left open whether one exists"
+    return f"{outlook}; try placement.kind 'milp'"
 
 
 def plain_reason(problem: PlacementProblem) -> str | None:

@@ -76,8 +76,8 @@ def solve_assignment(
     columns = np.arange(experts.size)
     rows = [LinearConstraint(coo_array((np.ones(columns.size), (experts, columns))), 1, 1)]
     for resource in problem.resources:
-        # What fits alone is at most 1 of its row; where nothing is usable, it is 0.
-        share = resource.need[experts] / np.where(resource.usable > 0, resource.usable, 1.0)[devices]
+        # What fits alone is at most 1 of its row; where the limit is 0, it is 0.
+        share = resource.need[experts] / np.where(resource.limit > 0, resource.limit, 1.0)[devices]
         row = coo_array((share, (devices, columns)), shape=(num_devices, columns.size))
         rows.append(LinearConstraint(row, -np.inf, 1))
     integrality = np.ones(columns.size, dtype=np.int64)

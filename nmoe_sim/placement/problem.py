@@ -53,8 +53,6 @@ class Resource:
     """What each device has, ``[V]``."""
     limit: FloatArray
     """What each device may be asked for: the capacity and an allowance for round-off, ``[V]``."""
-    usable: FloatArray
-    """The largest sum of needs below the limit that could occur, as far as a common divisor tells, ``[V]``."""
 
     def used(self, hosts: IntArray) -> FloatArray:
         """Sum of the needs on each device, ``[V]``; experts whose host is negative are left out."""
@@ -157,14 +155,11 @@ class PlacementProblem:
     def resources(self) -> tuple[Resource, Resource]:
         """Memory and computation, each with what is needed and what there is."""
         sizes, free = self.expert_bytes.astype(np.float64), self.free_memory_bytes.astype(np.float64)
-        # With equal experts this removes the room for half an expert that makes linear relaxations weak.
-        step = max(1, int(np.gcd.reduce(self.expert_bytes)))
-        whole = (self.free_memory_bytes // step * step).astype(np.float64)
         capacity = np.maximum(0.0, self.max_utilisation - self.base_utilisation) * self.flop_per_s
         limit = capacity * (1.0 + _ROUND_OFF)
         return (
-            Resource("memory", "B", "free", sizes, free, free, whole),
-            Resource("compute", "FLOP/s", "for experts", self.load_flop_per_s, capacity, limit, limit),
+            Resource("memory", "B", "free", sizes, free, free),
+            Resource("compute", "FLOP/s", "for experts", self.load_flop_per_s, capacity, limit),
         )
 
     @cached_property

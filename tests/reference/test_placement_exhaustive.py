@@ -113,7 +113,7 @@ def test_milp_is_the_best_of_all_placements(index):
     assert 0.0 <= result.gap < 1e-8
 
 
-@pytest.mark.parametrize("solver", [Home(), RandomPlacement(), Greedy()], ids=lambda s: s.kind)
+@pytest.mark.parametrize("solver", [Home(), RandomPlacement(tries=100), Greedy()], ids=lambda s: s.kind)
 def test_heuristics_are_feasible_or_say_no(solver):
     found = 0
     for given, feasible in CASES:
@@ -140,7 +140,7 @@ def test_bound_holds_with_a_gap(relative_gap):
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
-@pytest.mark.parametrize("solver", [RandomPlacement(), Greedy(), MILP()], ids=lambda s: s.kind)
+@pytest.mark.parametrize("solver", [RandomPlacement(tries=100), Greedy(), MILP()], ids=lambda s: s.kind)
 def test_time_unit_changes_nothing(solver, scale):
     num_placed = 0
     for given, _ in CASES[:50]:

@@ -167,10 +167,10 @@ def test_a_placement_in_hand_refutes_a_wrong_proof(monkeypatch):
 
 
 def test_a_heuristic_does_not_search_for_a_proof_without_end():
-    # Bin packing by a hair: HiGHS alone needs more than ten minutes to tell whether it can be done.
+    # Bin packing by a hair: HiGHS was still looking for an answer after nine minutes.
     sizes = np.random.Generator(np.random.Philox(1)).integers(1000, 2000, 40).tolist()
     assert re.fullmatch(
-        r"greedy finds no host for expert \d+, even by moving one other expert, and a short search for a proof "
+        r"greedy finds no host for expert \d+, even by moving one other expert, and a short search "
         r"left open whether one exists; try placement.kind 'milp'",
         message_of(Greedy(), problem(sizes, [4000] * 15)),
     )
