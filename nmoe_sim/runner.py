@@ -104,11 +104,15 @@ def simulate(learning: Learning, layout: Layout) -> None:
 
 def train(learning: Learning) -> Generator[Event, Any, None]:
     """Run the three stages: each first on the clock, then in values."""
+    from nmoe_sim.nmoe.threads import one_thread
+
     training = learning.scenario.training
     for stage in (training.extractor, training.experts, training.gate):
         rounds = yield from stage.clock(learning)
-        stage.values(learning, rounds)
-    _record_accuracies(learning)
+        with one_thread():
+            stage.values(learning, rounds)
+    with one_thread():
+        _record_accuracies(learning)
 
 
 def trained_problem(learning: Learning, layout: Layout) -> PlacementProblem:

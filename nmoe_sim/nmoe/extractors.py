@@ -94,6 +94,7 @@ class CnnExtractor(ExtractorSpec):
 
     def build(self, input_shape: Shape, generator: torch.Generator) -> nn.Module:
         """Build the module; its weights are a function of the generator's state."""
+        import torch
         from torch import nn
 
         from nmoe_sim.nmoe.modules import conv3x3, feature_output, linear
@@ -104,7 +105,11 @@ class CnnExtractor(ExtractorSpec):
             norm = [] if self.groups is None else [nn.GroupNorm(self.groups, n_out)]
             layers += [conv3x3(n_in, n_out, generator), *norm, nn.ReLU(), nn.MaxPool2d(2)]
         flat = linear(self._num_flat(input_shape), self.num_features, generator)
-        return nn.Sequential(*layers, nn.Flatten(), flat, feature_output(self.output, self.num_features))
+        module = nn.Sequential(*layers, nn.Flatten(), flat, feature_output(self.output, self.num_features))
+        for layer in module:
+            if isinstance(layer, nn.Conv2d):  # on a CPU, channels last is 1.5–4 times as fast
+                layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+        return module
 
     def num_parameters(self, input_shape: Shape) -> int:
         """Return the number of parameters, without torch."""

@@ -144,5 +144,7 @@ class MILP(SolverSpec):
             relative_gap=self.relative_gap,
             time_limit_s=self.time_limit_s,
         )
+        # ``first`` is itself an answer, so a claim that there is none proves nothing.
+        proven = unit * solution.bound if np.isfinite(solution.bound) else 0.0
         best = min((hosts for hosts in (first, solution.hosts) if hosts is not None), key=problem.evaluate)
-        return best, min(problem.evaluate(best), float(floor.sum()) + unit * solution.bound)
+        return best, min(problem.evaluate(best), float(floor.sum()) + proven)

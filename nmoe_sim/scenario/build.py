@@ -16,7 +16,15 @@ from nmoe_sim.scenario.tree import Node, Scalar, Sequence, Table, join, to_pytho
 S = TypeVar("S", bound=Spec)
 
 
-def build_spec(cls: type[S], table: Table, families: Families, *, path: str = "", family: Family | None = None) -> S:
+def build_spec(
+    cls: type[S],
+    table: Table,
+    families: Families,
+    *,
+    path: str = "",
+    family: Family | None = None,
+    base: Spec | None = None,
+) -> S:
     """Return the spec that a mapping describes.
 
     Parameters
@@ -31,6 +39,8 @@ def build_spec(cls: type[S], table: Table, families: Families, *, path: str = ""
         Dotted path of the mapping.
     family : Family, optional
         The extension point that ``cls`` implements.
+    base : Spec, optional
+        The default of the section's field: what a setting that is left out is, instead of the class's default.
 
     Raises
     ------
@@ -39,13 +49,14 @@ def build_spec(cls: type[S], table: Table, families: Families, *, path: str = ""
     """
     _check_keys(cls, table, families, path, family)
     held = slots(cls)
-    values: dict[str, Any] = {}
-    for name in cls.model_fields:
+    values: dict[str, Any] = {} if base is None else {name: getattr(base, name) for name in cls.model_fields}
+    for name, info in cls.model_fields.items():
         node = table.entries.get(name)
         if name in held:
-            if node is not None or (held[name].required and not held[name].many):
+            if node is not None or (held[name].required and not held[name].many and name not in values):
                 enclosing = table if node is None else node
-                values[name] = _build_slot(held[name], node, families, join(path, name), enclosing.where)
+                default = values.get(name, info.default)
+                values[name] = _build_slot(held[name], node, families, join(path, name), enclosing.where, default)
         elif node is not None:
             values[name] = to_python(node)
     try:
@@ -54,24 +65,26 @@ def build_spec(cls: type[S], table: Table, families: Families, *, path: str = ""
         raise _translate(cls, caught, table, path) from None
 
 
-def _build_slot(slot: Slot, node: Node | None, families: Families, path: str, where: str | None) -> Any:
+def _build_slot(slot: Slot, node: Node | None, families: Families, path: str, where: str | None, default: Any) -> Any:
     if isinstance(node, Scalar) and node.value is None and slot.nullable:
         return None
     if not slot.many:
-        return _build_one(slot, node, families, path, where)
+        return _build_one(slot, node, families, path, where, default if isinstance(default, Spec) else None)
     if not isinstance(node, Sequence):
         raise error(f"must be a list of mappings, got {_shown(node)}", where, path)
     return tuple(_build_one(slot, item, families, join(path, i), item.where) for i, item in enumerate(node.items))
 
 
-def _build_one(slot: Slot, node: Node | None, families: Families, path: str, where: str | None) -> Spec:
+def _build_one(
+    slot: Slot, node: Node | None, families: Families, path: str, where: str | None, default: Spec | None = None
+) -> Spec:
     if isinstance(node, Scalar) and isinstance(node.value, Spec):
         return _ready_made(slot, node.value, families, path)
     if node is not None and not isinstance(node, Table):
         raise error(f"must be a mapping, got {_shown(node)}{_mapping_remedy(slot, node, families)}", where, path)
     table = node if node is not None else Table({}, where)
     if slot.section is not None:
-        return build_spec(slot.section, table, families, path=path)
+        return build_spec(slot.section, table, families, path=path, base=default)
     family = slot.family
     assert family is not None
     cls = _pick(family, table, families, path)

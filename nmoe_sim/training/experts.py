@@ -29,7 +29,7 @@ class LocalTraining(Spec):
 
     kind: ClassVar[str] = "local"
 
-    sgd: SGD = SGD(epochs=20)
+    sgd: SGD = SGD(lr=0.05, epochs=20)
     """Local training; ``epochs`` is the whole training."""
 
     def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from nmoe_sim.nmoe.augment import Augmentation
+from nmoe_sim.nmoe.optimizer import SGD
 from nmoe_sim.nmoe.widths import Widths
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Count, NonNegative, Positive, Width
@@ -44,9 +45,11 @@ class FedSC(ExtractorTraining):
 
     kind: ClassVar[str] = "fedsc"
 
+    sgd: SGD = SGD(lr=0.03, schedule="cosine", weight_decay=5e-4, clip_norm=3.0)
+    """Local training in each round."""
     projector_hidden: Widths = (128,)
     """Widths of the projector's hidden layers; the projector is thrown away afterwards."""
-    projector_dim: Width = 64
+    projector_dim: Width = 128
     """Width P of the projector's output; a correlation matrix is P×P."""
     mu: Positive = 4.0
     """Projector outputs are clipped to norm √μ."""

@@ -18,6 +18,7 @@ from nmoe_sim.placement import (
     PlacementProblem,
     RandomPlacement,
     feasibility,
+    solvers,
 )
 from nmoe_sim.placement.heuristics import greedy_hosts
 from nmoe_sim.placement.mixed_integer import Solution
@@ -227,6 +228,24 @@ def test_random_reaches_every_feasible_placement():
 def test_experts_stay_home_where_moving_gains_nothing(solver):
     idle = problem([1, 1, 1], [3, 1, 1], demand_hz=np.zeros((3, 3)), owner=[1, 2, 2])
     assert solver.solve(idle, rng()).hosts.tolist() in ([1, 2, 0], [1, 0, 2])
+
+
+# Expert 1 fills a device. Regret sends it to device 1, at 2 + 5 + 5; the best is 6 + 2 + 2.
+MISLEADING = ([1, 3, 2], [3, 3], [[5, 2], [6, 2], [5, 2]])
+
+
+def test_milp_betters_greedy():
+    misleading = problem(*MISLEADING)
+    assert Greedy().solve(misleading, rng()).objective == 12.0
+    result = MILP().solve(misleading, rng())
+    assert (result.hosts.tolist(), result.objective) == ([1, 0, 1], 10.0)
+    assert result.bound == pytest.approx(10.0)
+
+
+def test_milp_claims_no_more_than_the_floor_after_a_wrong_proof(monkeypatch):
+    monkeypatch.setattr(solvers, "solve_assignment", lambda *_, **__: Solution(None, np.inf))
+    result = MILP().solve(problem(*MISLEADING), rng())
+    assert (result.objective, result.bound) == (12.0, 6.0)
 
 
 def test_milp_without_time_returns_the_first_placement_and_a_true_bound():

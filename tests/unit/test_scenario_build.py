@@ -191,3 +191,14 @@ def test_importing_scenarios_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_partial_section_keeps_the_defaults_of_its_field() -> None:
+    """``sgd: {batch_size: 64}`` in FedSC keeps FedSC's own learning rate, not that of the class SGD."""
+    from nmoe_sim.families import build_scenario
+
+    extractor = {"kind": "fedsc", "sgd": {"batch_size": 64}}
+    sgd = build_scenario({"name": "x", "training": {"extractor": extractor}}).training.extractor.sgd
+    assert (sgd.batch_size, sgd.lr, sgd.schedule, sgd.clip_norm) == (64, 0.03, "cosine", 3.0)
+    again = build_scenario({"name": "x"}).replace({"training.extractor": extractor}).training.extractor.sgd
+    assert again == sgd
