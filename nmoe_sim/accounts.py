@@ -149,7 +149,7 @@ def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: 
         scenario=name,
         seed=simulation.streams.seed,
         accuracy_global=accuracy["global"],
-        accuracy_local=accuracy["local"],
+        accuracy_local=accuracy.get("local"),
         latency_mean_s=float(latency_s.mean()) if latency_s.size else None,
         latency_p50_s=percentile(50),
         latency_p95_s=percentile(95),

@@ -154,8 +154,25 @@ def _check_memory(scenario: Scenario, layout: Layout, groups: list[tuple[int | N
             )
 
 
-def links_outside_validity(layout: Layout, scenario: Scenario) -> int:
-    """Return how many links lie outside the range their path-loss law was made for."""
+def concerns(scenario: Scenario, layout: Layout) -> list[str]:
+    """Return what a user should know before trusting the results; nothing here stops a run."""
+    found = []
+    links = layout.topology.links
+    if outside := _links_outside_validity(scenario, layout):
+        found.append(
+            f"{outside} of {len(links)} links are outside the range radio.path_loss "
+            f"'{scenario.radio.path_loss.kind}' was made for; their losses are extrapolated"
+        )
+    held = getattr(scenario.data.partition, "classes_per_client", scenario.data.num_classes) * len(layout.clients)
+    if held < scenario.data.num_classes:
+        found.append(
+            f"{len(layout.clients)} clients hold {held} of {scenario.data.num_classes} classes; "
+            "no expert learns the others, and their training samples are left out"
+        )
+    return found
+
+
+def _links_outside_validity(scenario: Scenario, layout: Layout) -> int:
     from channels.channel import LinkGeometry
 
     links = layout.topology.links

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nmoe_sim.errors import NmoeSimError
+from nmoe_sim.errors import InputError, NmoeSimError
 from nmoe_sim.version import __version__
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    warnings.showwarning = _show_warning
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return command(options)
     except NmoeSimError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -124,22 +125,33 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from nmoe_sim.checks import check
-
+    status = 0
     for name in options.scenario:
-        scenario = _load(options, name)
-        layout = check(scenario)
-        print(
-            f"{name}: ok: {scenario.name}, {len(layout.clients)} clients, server {layout.server}, "
-            f"{len(layout.topology.links)} links"
-        )
-        if options.cost:
-            from nmoe_sim.costing import cost_tables
-            from nmoe_sim.display import print_frame
+        try:
+            _check_one(options, name)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = error.exit_status
+    return status
 
-            for title, frame in cost_tables(scenario, layout).items():
-                print_frame(title, frame)
-    return 0
+
+def _check_one(options: argparse.Namespace, name: str) -> None:
+    from nmoe_sim.checks import check, concerns
+
+    scenario = _load(options, name)
+    layout = check(scenario)
+    for concern in concerns(scenario, layout):
+        _show_warning(concern)
+    print(
+        f"{name}: ok: {scenario.name}, {len(layout.clients)} clients, server {layout.server}, "
+        f"{len(layout.topology.links)} links"
+    )
+    if options.cost:
+        from nmoe_sim.costing import cost_tables
+        from nmoe_sim.display import print_frame
+
+        for title, frame in cost_tables(scenario, layout).items():
+            print_frame(title, frame)
 
 
 def _place(options: argparse.Namespace) -> int:

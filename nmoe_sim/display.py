@@ -98,7 +98,7 @@ def key_figures(result: RunResult) -> None:
         ("accuracy_random_expert", "accuracy, random expert"),
         ("accuracy_best_expert", "accuracy, best single expert a sample (oracle)"),
     ):
-        table.add_row(label, *(_text(accuracy[metric, split]) for split in ("global", "local")))
+        table.add_row(label, *(_text(accuracy.get((metric, split), "-")) for split in ("global", "local")))
     _console().print(table)
     figures = Table(show_header=False)
     figures.add_column("figure")

@@ -78,6 +78,12 @@ def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: to
     test_parts = matching_test_split(
         parts, dataset.train_y, dataset.test_y, classes, streams.generator("partition_test")
     )
+    if scenario.inference.samples == "local" and (empty := [c for c, p in enumerate(test_parts) if not len(p)]):
+        raise InputError(
+            f"{layout.clients[empty[0]]} has too few training samples to get any local test sample; "
+            "ask 'global' samples, or raise data.max_test or data.partition.alpha",
+            key="inference.samples",
+        )
     train_x, train_y = torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.train_y)
     return ClientData(
         train_x=[train_x[torch.from_numpy(part)].to(device) for part in parts],

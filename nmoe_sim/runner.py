@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simpy.events import Event
 
 from nmoe_sim.accounts import record_devices, record_energy, record_requests, record_summary
-from nmoe_sim.checks import Layout, check, links_outside_validity
+from nmoe_sim.checks import Layout, check, concerns
 from nmoe_sim.errors import InputError
 from nmoe_sim.hosting import memory_used, move_experts, placement_problem
 from nmoe_sim.inference.answers import predictions
@@ -40,8 +40,8 @@ FINAL = "final"
 _RECORDED_VERSIONS = ("torch", "numpy", "scipy", "simpy", "networkx", "pandas", "pyarrow", "scikit-learn")
 
 
-class ValidityWarning(UserWarning):
-    """A model is used outside the range it was made for."""
+class ScenarioWarning(UserWarning):
+    """Something about a scenario that its results should be read with."""
 
 
 def run(
@@ -80,13 +80,8 @@ def run(
     layout = check(scenario)
     out_dir = Path("runs") / scenario.name if out_dir is None else Path(out_dir)
     _check_free(out_dir, scenario, overwrite)
-    if outside := links_outside_validity(layout, scenario):
-        warnings.warn(
-            f"{outside} of {len(layout.topology.links)} links are outside the range "
-            f"radio.path_loss {scenario.radio.path_loss.kind!r} was made for; their losses are extrapolated",
-            ValidityWarning,
-            stacklevel=2,
-        )
+    for concern in concerns(scenario, layout):
+        warnings.warn(concern, ScenarioWarning, stacklevel=2)
     learning = prepare(scenario, layout, values_dir=out_dir / "values", progress=progress)
     _clear(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)

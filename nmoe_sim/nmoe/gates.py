@@ -48,7 +48,7 @@ class MlpGate(GateSpec):
 
     hidden: Widths = ()
     """Widths of the hidden layers of each part; empty: linear."""
-    local_scale: Positive = 0.3
+    local_scale: Positive = 0.2
     """Factor on the local part's scores; its steps shrink with the square."""
 
     def build(self, num_features: int, num_experts: int, generator: torch.Generator) -> Gate:

@@ -255,7 +255,12 @@ SUMMARY = Table(
         _text("scenario", "name"),
         _int("seed", "seed"),
         _float("accuracy_global", "accuracy_nmoe on the common test set, mean over clients", ""),
-        _float("accuracy_local", "accuracy_nmoe on each client's local test set, mean over clients", ""),
+        _float(
+            "accuracy_local",
+            "accuracy_nmoe on each client's local test set, mean over clients with one",
+            "",
+            nullable=True,
+        ),
         _float("latency_mean_s", "mean latency of completed requests", "s", nullable=True),
         _float("latency_p50_s", "median latency", "s", nullable=True),
         _float("latency_p95_s", "95th percentile of latency", "s", nullable=True),

@@ -21,7 +21,7 @@ class Round:
     t_end_s: list[float]
     """When each client's part was over."""
     bytes_down: list[int]
-    """Bytes to each client, end to end."""
+    """Bytes to each client, end to end; 0 for a client that is the server."""
     bytes_up: list[int]
     """Bytes from each client, end to end."""
 
@@ -79,13 +79,13 @@ class StageClock:
 
     def down(self, client: int, n_bytes: int, kind: str) -> Event:
         """Send a payload from the server to a client."""
-        if self._round is not None:
+        if self._round is not None and self.clients[client] != self.server:
             self._round.bytes_down[client] += n_bytes
         return self._send(self.server, self.clients[client], n_bytes, kind)
 
     def up(self, client: int, n_bytes: int, kind: str) -> Event:
         """Send a payload from a client to the server."""
-        if self._round is not None:
+        if self._round is not None and self.clients[client] != self.server:
             self._round.bytes_up[client] += n_bytes
         return self._send(self.clients[client], self.server, n_bytes, kind)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from simpy import Environment
 
@@ -108,8 +110,8 @@ def test_ends_are_the_times_events_fire_whatever_the_rounding(env, device, recor
     times_s = rows(recorder, "t_ready_s", "t_start_s", "t_end_s")
     assert [end_s for *_, end_s in times_s] == fired
     assert all(ready_s <= start_s <= end_s for ready_s, start_s, end_s in times_s)
-    assert all(before[2] <= after[1] for before, after in zip(times_s, times_s[1:], strict=False))
-    assert all(after[1] == max(after[0], before[2]) for before, after in zip(times_s, times_s[1:], strict=False))
+    assert all(before[2] <= after[1] for before, after in pairwise(times_s))
+    assert all(after[1] == max(after[0], before[2]) for before, after in pairwise(times_s))
 
 
 def test_ledger_lists_every_account_in_declared_order() -> None:

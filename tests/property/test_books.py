@@ -1,0 +1,195 @@
+"""The books of every run balance: random small scenarios, run whole and audited from their tables."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from analysis import audit, latency_breakdown
+from nmoe_sim import RunResult, Scenario, build_scenario, run
+
+pytestmark = pytest.mark.filterwarnings("ignore::nmoe_sim.runner.ValidityWarning")
+
+SGD = {"epochs": 1, "batch_size": 64}
+TINY = {"flop_per_s": 5e5, "memory_bytes": 10**7, "idle_w": 0.5, "compute_w": 2.0, "rx_w": 0.3}
+TINY |= {"tx_circuit_w": 0.4, "amplifier_efficiency": 0.5, "battery_j": 5.0, "profile": "custom"}
+
+
+@st.composite
+def topologies(draw: st.DrawFn, kind: str) -> dict[str, Any]:
+    shape: dict[str, dict[str, Any]] = {
+        "cell": {"sidelink_range_m": draw(st.sampled_from([None, 120.0]))},
+        "star": {"radius_m": 60.0},
+        "grid": {"num_columns": draw(st.sampled_from([None, 1])), "spacing_m": 40.0},
+        "disc": {"radius_m": 40.0, "range_m": 80.0},
+        "random_geometric": {"side_m": 150.0, "range_m": 90.0},
+    }
+    return {"kind": kind, "num_devices": draw(st.integers(2, 5)), **shape[kind]}
+
+
+@st.composite
+def extractor_trainings(draw: st.DrawFn) -> dict[str, Any]:
+    common = {"rounds": draw(st.integers(1, 2)), "sgd": SGD}
+    if draw(st.booleans()):
+        return {"kind": "fedce", **common}
+    hidden = draw(st.sampled_from([[], [16]]))
+    return {"kind": "fedsc", "projector_hidden": hidden, "projector_dim": draw(st.sampled_from([4, 16])), **common}
+
+
+@st.composite
+def inferences(draw: st.DrawFn, at_deadline: str) -> dict[str, Any]:
+    # A request keeps a tiny device busy for about 6 ms and puts some 400 bytes on the air: from idle to overload.
+    rate_hz = draw(st.sampled_from([2.0, 40.0, 120.0, 400.0]))
+    deadlines_s = [0.01, 0.03, 0.3]
+    deadline_s = draw(st.sampled_from([None, *deadlines_s] if at_deadline == "wait" else deadlines_s))
+    return {
+        "duration_s": min(2.0, 60.0 / rate_hz),
+        "deadline_s": deadline_s,
+        "at_deadline": at_deadline,
+        "samples": draw(st.sampled_from(["global", "local"])),
+        "arrivals": {"kind": "poisson", "rate_hz": rate_hz},
+        "routing": {"kind": draw(st.sampled_from(["top_k", "all", "random", "local_only"]))},
+    }
+
+
+@st.composite
+def scenarios(draw: st.DrawFn, topology: str, at_deadline: str) -> Scenario:
+    return build_scenario(
+        {
+            "name": "books",
+            "seed": draw(st.integers(0, 10**6)),
+            "device": "cpu",
+            "data": {
+                "kind": "digits",
+                "max_train": draw(st.integers(100, 200)),
+                "max_test": 60,
+                "partition": draw(st.sampled_from([{"kind": "iid"}, {"kind": "dirichlet", "alpha": 1.0}])),
+            },
+            "topology": draw(topologies(topology)),
+            "devices": draw(st.sampled_from([[TINY], [{**TINY, "count": 1}, {"profile": "phone"}]])),
+            "radio": {
+                "bandwidth_hz": draw(st.sampled_from([1e4, 2e5, 20e6])),
+                "duplex": draw(st.sampled_from(["full", "half"])),
+                "access_delay_s": draw(st.sampled_from([0.0, 1e-3])),
+                "fading": draw(st.sampled_from([{"kind": "none"}, {"kind": "rayleigh", "coherence_time_s": 0.02}])),
+                "link_adaptation": {"kind": "shannon", "max_bps_per_hz": draw(st.sampled_from([None, 7.4]))},
+            },
+            "model": {
+                "extractor": {"kind": "mlp", "hidden": [16], "num_features": 8},
+                "expert": {"kind": "mlp", "hidden": [8]},
+                "gate": {"kind": "mlp", "hidden": draw(st.sampled_from([[], [8]]))},
+                "top_k": draw(st.integers(1, 2)),
+            },
+            "training": {
+                "extractor": draw(extractor_trainings()),
+                "experts": {"kind": "local", "sgd": SGD},
+                "gate": {
+                    "kind": "fedgate",
+                    "rounds": draw(st.integers(1, 2)),
+                    "synchronise": draw(st.sampled_from(["shared", "all", "none"])),
+                    "exchange": draw(st.sampled_from(["experts", "outputs"])),
+                    "sgd": SGD,
+                },
+            },
+            # No bound on utilisation: an overloaded scenario has a placement too.
+            "placement": {
+                "kind": draw(st.sampled_from(["home", "random", "greedy", "milp"])),
+                "max_utilisation": None,
+            },
+            "inference": draw(inferences(at_deadline)),
+        }
+    )
+
+
+def tensor_bytes(module: Any, *, under: str = "") -> int:
+    tensors = (tensor for name, tensor in module.state_dict().items() if name.startswith(under))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def moved_model_bytes(scenario: Scenario) -> dict[str, int]:
+    """Return the bytes of the model that each stage moves, from modules built anew."""
+    import torch
+    from torch import nn
+
+    model, stage_1, generator = scenario.model, scenario.training.extractor, torch.Generator()
+    shape, classes, features = scenario.data.input_shape, scenario.data.num_classes, model.extractor.num_features
+    if stage_1.kind == "fedce":
+        head = nn.Sequential(nn.Linear(features, classes))
+    else:
+        widths = [features, *stage_1.projector_hidden, stage_1.projector_dim]
+        head = nn.Sequential(*(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(widths)))
+    gate = model.gate.build(features, scenario.topology.num_devices, generator)
+    part = {"all": "", "shared": "shared."}.get(scenario.training.gate.synchronise)
+    return {
+        "extractor": tensor_bytes(model.extractor.build(shape, generator)) + tensor_bytes(head),
+        "gate": 0 if part is None else tensor_bytes(gate, under=part),
+    }
+
+
+def check_sizes(scenario: Scenario, tables: dict[str, pd.DataFrame]) -> None:
+    """Every payload has the size of the tensors it stands for; 4 bytes a value."""
+    import torch
+
+    transfers, model = tables["transfers"], scenario.model
+    for stage, n_bytes in moved_model_bytes(scenario).items():
+        of_stage = transfers[transfers["stage"] == stage]
+        assert set(of_stage.loc[of_stage["kind"] == "model_up", "n_bytes"]) <= {n_bytes}
+        in_rounds = (of_stage["kind"] == "model_down") & of_stage["round"].notna()
+        assert set(of_stage.loc[in_rounds, "n_bytes"]) <= {n_bytes}
+        assert (n_bytes > 0) == (of_stage["kind"] == "model_up").any()
+    classes = scenario.data.num_classes
+    expert_bytes = tensor_bytes(model.expert.build(model.extractor.num_features, classes, torch.Generator()))
+    experts = transfers[transfers["kind"] == "expert"]
+    assert (experts["n_bytes"] % expert_bytes == 0).all()
+    assert set(tables["placement"]["bytes"]) == {expert_bytes}
+    asked = transfers[transfers["stage"].isna()]
+    assert set(asked.loc[asked["kind"] == "features", "n_bytes"]) <= {4 * model.extractor.num_features}
+    requests = tables["requests"].set_index("request_id")
+    for request_id, src, n_bytes, hop in asked.loc[
+        asked["kind"] == "output", ["request_id", "src", "n_bytes", "hop"]
+    ].itertuples(index=False):
+        if hop == 0:
+            assert n_bytes == 4 * classes * list(requests.at[request_id, "hosts"]).count(src)
+    if scenario.training.extractor.kind == "fedsc":
+        width = scenario.training.extractor.projector_dim
+        matrices = transfers[transfers["kind"] == "correlation"]
+        assert set(matrices["n_bytes"]) == {4 * width * (width + 1) // 2}
+
+
+def check_books(scenario: Scenario, result: RunResult) -> None:
+    findings = audit(result)
+    broken = findings[~findings["holds"]]
+    assert broken.empty, broken.to_string()
+    check_sizes(scenario, result.tables)
+    completed = result.tables["requests"].set_index("request_id")["latency_s"].dropna()
+    parts = latency_breakdown(result.tables)
+    assert list(parts.index) == list(completed.index)
+    assert parts.sum(axis=1).sub(completed).abs().max() <= 1e-9 or completed.empty
+    assert parts.min().min() > -1e-9 or completed.empty
+
+
+@pytest.mark.parametrize(
+    ("number", "topology", "at_deadline"),
+    [
+        (1, "cell", "combine"),
+        (2, "star", "expire"),
+        (3, "grid", "combine"),
+        (4, "disc", "wait"),
+        (5, "random_geometric", "combine"),
+    ],
+)
+def test_the_books_of_random_scenarios_balance(number: int, topology: str, at_deadline: str) -> None:
+    @seed(number)  # the same scenarios every time, others for each case
+    @settings(max_examples=4, deadline=None, database=None, phases=[Phase.generate])
+    @given(scenarios(topology, at_deadline))
+    def balance(scenario: Scenario) -> None:
+        with tempfile.TemporaryDirectory() as out_dir:
+            check_books(scenario, run(scenario, out_dir))
+
+    balance()
