@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from analysis import laws_of_bytes, laws_of_energy, laws_of_media, laws_of_time
-from analysis.books import Books
+from analysis.books import Books, Law
 
 if TYPE_CHECKING:
     from nmoe_sim.results.rundir import RunResult
@@ -41,7 +41,9 @@ def audit(run: RunResult) -> pd.DataFrame:
     return audit_tables(run.tables, YAML(typ="safe", pure=True).load(run.path / "scenario.yaml"))
 
 
-def audit_tables(tables: Mapping[str, pd.DataFrame], scenario: Mapping[str, Any]) -> pd.DataFrame:
+def audit_tables(
+    tables: Mapping[str, pd.DataFrame], scenario: Mapping[str, Any], laws: Sequence[Law] = LAWS
+) -> pd.DataFrame:
     """Check the conservation laws on tables; see ``audit``.
 
     Parameters
@@ -50,10 +52,12 @@ def audit_tables(tables: Mapping[str, pd.DataFrame], scenario: Mapping[str, Any]
         As ``load_run`` gives them.
     scenario : mapping
         The resolved scenario, as ``scenario.yaml`` holds it.
+    laws : sequence of Law
+        Laws to check.
     """
     books = Books(tables, scenario)
     rows = []
-    for law in LAWS:
+    for law in laws:
         deviations = np.nan_to_num(law.deviations(books), nan=np.inf, posinf=np.inf)
         worst = float(np.max(deviations, initial=0.0))
         rows.append((law.name, deviations.size, worst, law.tolerance, worst <= law.tolerance))

@@ -44,14 +44,15 @@ def _capacity(books: Books) -> Floats:
 
 
 def _rate(books: Books) -> Floats:
-    transfers, rates = books.transfers, _largest_rates(books)
-    rates = rates.reindex(pd.MultiIndex.from_frame(transfers[["src", "dst"]]))
+    links = pd.MultiIndex.from_frame(books.transfers[["src", "dst"]])
+    rates = _largest_rates(books).reindex(links).reset_index(drop=True)
+    bounded = rates["rate_bps"] != inf
+    rates, transfers = rates[bounded], books.transfers[bounded]
     largest_bps, constant = rates["rate_bps"].to_numpy(np.float64), rates["constant"].eq(True).to_numpy()
     bits = 8.0 * transfers["n_bytes"].to_numpy(np.float64)
     most_bits = transfers["airtime_s"].to_numpy(np.float64) * largest_bps
     deviations = relative(bits, most_bits, transfers["rounding_s"].to_numpy() * largest_bps)
-    fewer = (bits < most_bits) & ~constant
-    return np.asarray(np.where(fewer, 0.0, deviations)[largest_bps != inf])
+    return np.where((bits < most_bits) & ~constant, 0.0, deviations)
 
 
 def _largest_rates(books: Books) -> pd.DataFrame:

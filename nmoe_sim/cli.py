@@ -182,7 +182,7 @@ def _scenarios(options: argparse.Namespace) -> int:
     from nmoe_sim.shipped import shipped
 
     for path in shipped():
-        print(f"{path.stem:24} {load_scenario(path).description}")
+        print(f"{path.stem:24} {load_scenario(path).description} ({path})")
     return 0
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nmoe_sim.checks import check
+from nmoe_sim.errors import InputError
 from nmoe_sim.placement.outcome import PlacementError
+from nmoe_sim.placement.solvers import PlacementSolver
 from nmoe_sim.preparation import prepare
 from nmoe_sim.runner import trained_problem
 from nmoe_sim.scenario.scenario import Scenario
@@ -42,13 +44,13 @@ def compare_solvers(scenario: Scenario, solvers: Sequence[str], *, progress: Pro
     """
     import pandas as pd
 
-    specs = [scenario.replace({"placement.kind": name}).placement for name in dict.fromkeys(solvers)]
+    specs = {name: _solver(scenario, name) for name in solvers}
     layout = check(scenario)
     learning = prepare(scenario, layout, progress=progress)
     problem = trained_problem(learning, layout)
     rows = []
-    for spec in specs:
-        row: dict[str, Any] = {"solver": spec.kind}
+    for name, spec in specs.items():
+        row: dict[str, Any] = {"solver": name}
         started = time.perf_counter()
         try:
             placement = spec.solve(problem, learning.simulation.streams.generator("placement"))
@@ -67,3 +69,11 @@ def compare_solvers(scenario: Scenario, solvers: Sequence[str], *, progress: Pro
         rows.append(row)
     columns = ["solver", "objective", "mean_delay_s", "bound", "gap", "solve_time_s", "moved", "hosts", "message"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _solver(scenario: Scenario, name: str) -> PlacementSolver:
+    try:
+        solver: PlacementSolver = scenario.replace({"placement.kind": name}).placement
+    except InputError as error:
+        raise InputError(error.message, where=f"--solver {name}") from error
+    return solver

@@ -51,10 +51,10 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
             },
             "placement": {"kind": "random", "max_utilisation": None},
             "inference": {
-                "duration_s": 2.0,
+                "duration_s": 1.0,
                 "deadline_s": 0.03,
                 "at_deadline": "combine",
-                "arrivals": {"kind": "poisson", "rate_hz": 40.0},
+                "arrivals": {"kind": "poisson", "rate_hz": 25.0},
                 "routing": {"kind": "random"},
             },
         }
@@ -82,8 +82,9 @@ class Copy:
         """Drop the first row that fits."""
         self.tables[table] = self.tables[table].drop(index=self.first(table, where))
 
-    def findings(self) -> pd.DataFrame:
-        return audit_tables(self.tables, self.scenario).set_index("law")
+    def findings(self, *names: str) -> pd.DataFrame:
+        laws = [law for law in LAWS if not names or law.name in names]
+        return audit_tables(self.tables, self.scenario, laws).set_index("law")
 
 
 def anything(rows: pd.DataFrame) -> pd.Series:
@@ -122,7 +123,8 @@ def relayed(transfers: pd.DataFrame) -> pd.Series:
 
 
 def alone(transfers: pd.DataFrame) -> pd.Series:
-    return transfers["airtime_s"] == transfers["t_end_s"] - transfers["t_start_s"]
+    on_air_s = transfers["t_end_s"] - transfers["t_start_s"]
+    return (transfers["airtime_s"] - on_air_s).abs() <= 1e-12
 
 
 def lengthen(copy: Copy) -> None:
@@ -133,7 +135,9 @@ def lengthen(copy: Copy) -> None:
 def swap_submissions(copy: Copy) -> None:
     jobs = copy.tables["compute"]
     later = copy.first("compute", lambda jobs: queued(jobs) & jobs["t_ready_s"].gt(jobs["t_ready_s"].shift()))
-    earlier = jobs.index[(jobs["device"] == jobs.at[later, "device"]) & (jobs["t_end_s"] == jobs.at[later, "t_start_s"])][0]
+    earlier = jobs.index[
+        (jobs["device"] == jobs.at[later, "device"]) & (jobs["t_end_s"] == jobs.at[later, "t_start_s"])
+    ][0]
     jobs.loc[[earlier, later], "job_id"] = jobs.loc[[later, earlier], "job_id"].to_numpy()
 
 
@@ -160,17 +164,29 @@ def drop(*args: Any) -> Callable[[Copy], None]:
 
 
 DOCTORED: list[tuple[str, str, Callable[[Copy], None]]] = [
-    ("latency", "not the difference of its times", change("requests", "latency_s", plus(2e-9), of(outcome="completed"))),
+    (
+        "latency",
+        "not the difference of its times",
+        change("requests", "latency_s", plus(2e-9), of(outcome="completed")),
+    ),
     ("latency", "an answer later than what led to it", lengthen),
     ("latency", "a job on the path is missing", drop("compute", of(kind="features", stage=None))),
     ("latency", "a job on the path ends later", change("compute", "t_end_s", plus(1e-6), of(kind="gate", stage=None))),
     ("latency", "a hop on the path is missing", drop("transfers", of(kind="output", stage=None))),
     ("latency", "a latency without an answer", change("requests", "latency_s", lambda _: 1.0, of(outcome="expired"))),
-    ("latency", "a completed request without a latency", change("requests", "latency_s", times(float("nan")), of(outcome="completed"))),
+    (
+        "latency",
+        "a completed request without a latency",
+        change("requests", "latency_s", times(float("nan")), of(outcome="completed")),
+    ),
     ("latency", "waits that the setting forbids", lambda copy: copy.scenario["inference"].update(at_deadline="wait")),
     ("latency", "waits that end before the deadline", set_deadline(0.031)),
     ("latency", "waits that end after the deadline", set_deadline(0.029)),
-    ("latency", "a wait for nothing", lambda copy: copy.tables["requests"].update({"experts_used": copy.tables["requests"]["experts"]})),
+    (
+        "latency",
+        "a wait for nothing",
+        lambda copy: copy.tables["requests"].update({"experts_used": copy.tables["requests"]["experts"]}),
+    ),
     ("order", "a job before it is ready", change("compute", "t_ready_s", plus(1e-6), of(kind="gate", stage=None))),
     ("order", "a hop that ends before it starts", change("transfers", "t_start_s", plus(10.0), anything)),
     ("queue", "idle while a job waits", change("compute", "t_start_s", plus(1e-8), queued)),
@@ -178,7 +194,11 @@ DOCTORED: list[tuple[str, str, Callable[[Copy], None]]] = [
     ("overlap", "a job starts before the one before it ends", change("compute", "t_start_s", plus(-1e-8), queued)),
     ("service", "slower than the device", change("compute", "t_end_s", plus(1e-8), anything)),
     ("service", "more work than time", change("compute", "flop", times(1.0 + 1e-6), anything)),
-    ("utilisation", "too high", change("devices", "utilisation", times(1.0 + 1e-8), lambda rows: rows["utilisation"] > 0)),
+    (
+        "utilisation",
+        "too high",
+        change("devices", "utilisation", times(1.0 + 1e-8), lambda rows: rows["utilisation"] > 0),
+    ),
     ("access", "too late", change("transfers", "t_ready_s", plus(-1e-8), anything)),
     ("access", "too early", change("transfers", "t_ready_s", plus(1e-8), anything)),
     ("airtime", "too much", change("transfers", "airtime_s", times(1.0 + 1e-8), anything)),
@@ -197,7 +217,11 @@ DOCTORED: list[tuple[str, str, Callable[[Copy], None]]] = [
     ("energy_of_hops", "too much received", change("transfers", "rx_energy_j", times(1.0 + 1e-8), of(src="bs0"))),
     ("energy_of_hops", "an unknown sender", change("transfers", "src", lambda _: "dev9", anything)),
     *(
-        ("energy_accounts", f"too much {component} in {phase}", change("energy", "energy_j", times(1.0 + 1e-8), of(device=device, component=component, phase=phase)))
+        (
+            "energy_accounts",
+            f"too much {component} in {phase}",
+            change("energy", "energy_j", times(1.0 + 1e-8), of(device=device, component=component, phase=phase)),
+        )
         for component, device in (("compute", "dev1"), ("tx", "dev1"), ("rx", "dev1"), ("idle", "bs0"))
         for phase in ("training", "inference")
     ),
@@ -218,17 +242,44 @@ DOCTORED: list[tuple[str, str, Callable[[Copy], None]]] = [
     ("routes", "a break in space", change("transfers", "src", lambda _: "dev9", relayed)),
     ("routes", "another size", change("transfers", "n_bytes", plus(1), relayed)),
     ("routes", "another kind", change("transfers", "kind", lambda _: "gate", relayed)),
-    ("routes", "another request", change("transfers", "request_id", plus(1), lambda rows: relayed(rows) & rows["stage"].isna())),
+    (
+        "routes",
+        "another request",
+        change("transfers", "request_id", plus(1), lambda rows: relayed(rows) & rows["stage"].isna()),
+    ),
     ("routes", "a hop is missing", drop("transfers", of(hop=0, stage=None))),
     ("destinations", "an output never came", drop("transfers", of(kind="output", hop=1))),
-    ("destinations", "features to a stranger", change("transfers", "dst", lambda _: "dev9", of(kind="features", hop=1))),
+    (
+        "destinations",
+        "features to a stranger",
+        change("transfers", "dst", lambda _: "dev9", of(kind="features", hop=1)),
+    ),
     ("destinations", "an expert stayed", drop("transfers", of(stage="placement", hop=1))),
-    ("destinations", "an expert of another size", change("placement", "bytes", plus(1), lambda rows: rows["owner"] != rows["device"])),
-    ("destinations", "a model from a client to a client", change("transfers", "dst", lambda _: "dev1", of(kind="model_up", src="dev0"))),
-    ("destinations", "a model up goes down", change("transfers", "kind", lambda _: "model_up", of(kind="model_down", round=0))),
-    ("destinations", "a model down goes up", change("transfers", "kind", lambda _: "correlation_down", of(kind="model_down", round=0, dst="bs0")))
-    if False
-    else ("destinations", "asked and not sent", change("requests", "hosts", lambda hosts: [*hosts, "dev9"], of(outcome="completed"))),
+    (
+        "destinations",
+        "an expert of another size",
+        change("placement", "bytes", plus(1), lambda rows: rows["owner"] != rows["device"]),
+    ),
+    (
+        "destinations",
+        "asked and not sent",
+        change("requests", "hosts", lambda hosts: [*hosts, "dev9"], of(outcome="completed")),
+    ),
+    (
+        "destinations",
+        "a model from client to client",
+        change("transfers", "dst", lambda _: "dev1", of(kind="model_up", src="dev0")),
+    ),
+    (
+        "destinations",
+        "a model up that goes down",
+        change("transfers", "kind", lambda _: "model_up", of(kind="model_down", round=1)),
+    ),
+    (
+        "destinations",
+        "a model down that goes up",
+        change("transfers", "kind", lambda _: "model_down", of(kind="model_up", round=1)),
+    ),
 ]
 
 
@@ -258,7 +309,7 @@ def test_every_law_is_seen_to_fail() -> None:
 def test_a_law_fails_on_a_doctored_run(result: RunResult, law: str, how: str, doctor: Callable[[Copy], None]) -> None:
     doctored = Copy(result)
     doctor(doctored)
-    finding = doctored.findings().loc[law]
+    finding = doctored.findings(law).loc[law]
     assert not finding["holds"], how
     assert finding["worst"] > finding["tolerance"]
 
@@ -267,14 +318,14 @@ def test_a_rate_that_varies_is_bounded_only(result: RunResult) -> None:
     doctored = Copy(result)
     vary_links(doctored)
     doctored.change("transfers", "n_bytes", plus(-1), anything)
-    assert doctored.findings().at["rate", "holds"]
+    assert doctored.findings("rate").at["rate", "holds"]
 
 
 def test_a_link_adaptation_without_a_known_bound_is_not_checked(result: RunResult) -> None:
     doctored = Copy(result)
     vary_links(doctored)
     doctored.scenario["radio"]["link_adaptation"] = {"kind": "measured"}
-    assert doctored.findings().at["rate", "checked"] == 0
+    assert doctored.findings("rate").at["rate", "checked"] == 0
 
 
 def test_a_run_without_requests_can_be_audited(result: RunResult) -> None:

@@ -1,0 +1,157 @@
+"""Critical paths of requests worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import BrokenPathError, critical_path, latency_breakdown
+
+COLUMNS = {
+    "requests": ["request_id", "client", "t_arrival_s", "t_done_s"],
+    "compute": ["request_id", "kind", "device", "t_ready_s", "t_start_s", "t_end_s"],
+    "transfers": ["request_id", "kind", "src", "dst", "t_ready_s", "t_start_s", "t_end_s", "airtime_s"],
+}
+
+
+def tables(*, requests: list[tuple], compute: list[tuple], transfers: list[tuple] = ()) -> dict[str, pd.DataFrame]:
+    rows: dict[str, Any] = {"requests": requests, "compute": compute, "transfers": transfers}
+    frames = {name: pd.DataFrame(list(rows[name]), columns=columns) for name, columns in COLUMNS.items()}
+    for name in ("compute", "transfers"):
+        frames[name]["request_id"] = frames[name]["request_id"].astype("Int64")
+    return frames
+
+
+# a asks at 1 s. Its own expert is done at 4 s, after a wait of 1 s; b's output comes at 6 s through bs.
+TWO_EXPERTS = {
+    "requests": [(0, "a", 1.0, 7.0), (1, "b", 1.0, float("nan"))],
+    "compute": [
+        (0, "features", "a", 1.0, 1.0, 1.5),
+        (0, "gate", "a", 1.5, 1.5, 2.0),
+        (0, "expert", "a", 2.0, 3.0, 4.0),
+        (0, "expert", "b", 3.0, 3.5, 3.75),
+        (0, "combine", "a", 6.0, 6.5, 7.0),
+        (None, "local_train", "a", 6.0, 6.0, 6.5),
+        (1, "features", "b", 1.0, 1.0, 3.5),
+    ],
+    "transfers": [
+        (0, "features", "a", "bs", 2.0, 2.125, 2.5, 0.25),
+        (0, "features", "bs", "b", 2.5, 2.625, 3.0, 0.375),
+        (0, "output", "b", "bs", 3.75, 4.0, 5.0, 0.5),
+        (0, "output", "bs", "a", 5.0, 5.25, 6.0, 0.75),
+    ],
+}
+
+
+def kinds(path: list) -> list[tuple[str, str, float]]:
+    return [(span.kind, span.dst, span.duration_s) for span in path]
+
+
+def test_the_path_goes_through_what_came_last() -> None:
+    path = critical_path(tables(**TWO_EXPERTS), 0)
+    assert kinds(path) == [
+        ("features", "a", 0.5),
+        ("gate", "a", 0.5),
+        ("features", "bs", 0.5),
+        ("features", "b", 0.5),
+        ("expert", "b", 0.75),
+        ("output", "bs", 1.25),
+        ("output", "a", 1.0),
+        ("combine", "a", 1.0),
+    ]
+    assert sum(span.duration_s for span in path) == 6.0
+    assert path[0].t_ready_s == 1.0
+    assert path[-1].t_end_s == 7.0
+
+
+def test_the_breakdown_adds_up_to_the_latency() -> None:
+    breakdown = latency_breakdown(tables(**TWO_EXPERTS))
+    assert list(breakdown.index) == [0]
+    assert breakdown.loc[0].to_dict() == {
+        "queue_s": 0.5 + 0.5,
+        "access_s": 0.125 + 0.125 + 0.25 + 0.25,
+        "deadline_s": 0.0,
+        "airtime_features_s": 0.25 + 0.375,
+        "airtime_output_s": 0.5 + 0.75,
+        "compute_combine_s": 0.5,
+        "compute_expert_s": 0.25,
+        "compute_features_s": 0.5,
+        "compute_gate_s": 0.5,
+        "sharing_features_s": 0.125,
+        "sharing_output_s": 0.5,
+    }
+    assert breakdown.loc[0].sum() == 6.0
+
+
+def test_waiting_until_the_deadline_is_a_span() -> None:
+    # b's output doesn't come in time: a's own, done at 4 s, is combined at 5.5 s.
+    late = {
+        **TWO_EXPERTS,
+        "requests": [(0, "a", 1.0, 5.75)],
+        "compute": [*TWO_EXPERTS["compute"][:4], (0, "combine", "a", 5.5, 5.5, 5.75)],
+    }
+    path = critical_path(tables(**late), 0)
+    assert kinds(path) == [
+        ("features", "a", 0.5),
+        ("gate", "a", 0.5),
+        ("expert", "a", 2.0),
+        ("deadline", "a", 1.5),
+        ("combine", "a", 0.25),
+    ]
+    assert latency_breakdown(tables(**late)).at[0, "deadline_s"] == 1.5
+
+
+def test_spans_without_length_are_kept_and_walked_once() -> None:
+    instant = tables(
+        requests=[(0, "a", 1.0, 2.0)],
+        compute=[
+            (0, "features", "a", 1.0, 1.0, 2.0),
+            (0, "gate", "a", 2.0, 2.0, 2.0),
+            (0, "expert", "a", 2.0, 2.0, 2.0),
+            (0, "combine", "a", 2.0, 2.0, 2.0),
+        ],
+    )
+    path = critical_path(instant, 0)
+    assert sorted(span.kind for span in path) == ["combine", "expert", "features", "gate"]
+    assert sum(span.duration_s for span in path) == 1.0
+
+
+def test_a_request_without_an_answer_has_no_path() -> None:
+    assert critical_path(tables(**TWO_EXPERTS), 1) == []
+
+
+def test_an_unknown_request_is_an_error() -> None:
+    with pytest.raises(KeyError, match="no request 5"):
+        critical_path(tables(**TWO_EXPERTS), 5)
+
+
+def test_a_missing_hop_breaks_the_path() -> None:
+    frames = tables(**TWO_EXPERTS)
+    frames["transfers"] = frames["transfers"].drop(index=1)
+    with pytest.raises(BrokenPathError, match=r"nothing ended on b at 3\.0 s"):
+        critical_path(frames, 0)
+    with pytest.raises(BrokenPathError, match="request 0"):
+        latency_breakdown(frames)
+
+
+def test_an_answer_that_nothing_triggered_is_broken() -> None:
+    frames = tables(**TWO_EXPERTS)
+    frames["requests"].loc[0, "t_done_s"] = 8.0
+    with pytest.raises(BrokenPathError, match=r"nothing ended on a at 8\.0 s"):
+        critical_path(frames, 0)
+
+
+def test_a_path_that_begins_before_the_arrival_is_broken() -> None:
+    frames = tables(**TWO_EXPERTS)
+    frames["requests"].loc[0, "t_arrival_s"] = 1.25
+    with pytest.raises(BrokenPathError, match="not to its arrival"):
+        critical_path(frames, 0)
+
+
+def test_no_requests_no_rows() -> None:
+    breakdown = latency_breakdown(tables(requests=[], compute=[]))
+    assert breakdown.shape == (0, 3)
+    assert breakdown.to_numpy().dtype == np.float64
