@@ -95,13 +95,10 @@ class EqualShareMedium:
     def start(self, link: int, bits: float, done: Callable[[Any, float], None], payload: Any) -> None:
         """Start a transfer of ``bits`` on ``link``; ``done(payload, airtime_s)`` when its last bit is there."""
         now = self.env.now
-        if self._heap:
-            self._advance(now)
-        else:
+        finished = self._settle(now)
+        if not self._heap:
             self._t_s = now
             self._v_s = 0.0
-        if now >= self._block_end_s:
-            self._enter_block(now)
         transfer = _Transfer(link, bits, self._v_s, done, payload)
         transfer.set_rate(self.rates.rate_bps(link, self._block), self._v_s)
         self._sequence += 1
@@ -109,12 +106,23 @@ class EqualShareMedium:
         self.num_active += 1
         self._next = None
         self._arm(now)
+        _report(finished)
 
-    def _advance(self, now: float) -> None:
-        elapsed_s = now - self._t_s
-        if elapsed_s > 0:
-            self._v_s += elapsed_s / self.num_active
+    def _settle(self, now: float) -> list[_Transfer]:
+        """Bring virtual time up to ``now``, take out what has finished, then enter the block of ``now``."""
+        finished = []
+        heap = self._heap
+        if heap:
+            self._v_s += (now - self._t_s) / self.num_active
             self._t_s = now
+            if self._next is not None and now >= self._timer_s:  # due by plan, whatever the rounding
+                self._v_s = max(self._v_s, self._next.tag_s)
+            while heap and (heap[0][0] <= self._v_s or now + (heap[0][0] - self._v_s) * self.num_active <= now):
+                finished.append(heappop(heap)[2])
+            self.num_active -= len(finished)
+        if now >= self._block_end_s:
+            self._enter_block(now)
+        return finished
 
     def _enter_block(self, now: float) -> None:
         """Move to the block of ``now``; the bits left of every active transfer keep, their tags move."""
@@ -154,23 +162,16 @@ class EqualShareMedium:
     def _wake(self, timer: Event) -> None:
         if timer is not self._timer:
             return  # replaced by an earlier one
+        now = self.env.now
+        finished = self._settle(now)
         self._timer = None
         self._timer_s = math.inf
-        if not self._heap:
-            return
-        now = self.env.now
-        self._advance(now)
-        if self._next is not None:  # due now by plan, whatever the rounding
-            self._v_s = max(self._v_s, self._next.tag_s)
-            self._next = None
-        heap = self._heap
-        finished = []
-        while heap and (heap[0][0] <= self._v_s or now + (heap[0][0] - self._v_s) * self.num_active <= now):
-            finished.append(heappop(heap)[2])
-        self.num_active -= len(finished)
-        if heap:
-            if now >= self._block_end_s:
-                self._enter_block(now)
+        self._next = None
+        if self._heap:
             self._arm(now)
-        for transfer in finished:
-            transfer.done(transfer.payload, transfer.tag_s - transfer.v_start_s)
+        _report(finished)
+
+
+def _report(finished: list[_Transfer]) -> None:
+    for transfer in finished:
+        transfer.done(transfer.payload, transfer.tag_s - transfer.v_start_s)
