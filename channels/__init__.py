@@ -12,7 +12,8 @@ ends in ``_db`` or ``_dbm``.
 """
 
 from channels import environments, fading, laws, link_adaptation, path_loss, shadowing, units
-from channels.channel import Channel, LinkGeometry
+from channels.channel import Channel
+from channels.geometry import LinkGeometry
 
 __all__ = [
     "Channel",

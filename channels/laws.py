@@ -5,13 +5,12 @@ Arrays of shape [L] hold one element for each link of a ``LinkGeometry``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-if TYPE_CHECKING:
-    from channels.channel import LinkGeometry
+from channels.geometry import LinkGeometry
 
 
 class UniformDraws(Protocol):

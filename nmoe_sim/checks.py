@@ -173,7 +173,7 @@ def concerns(scenario: Scenario, layout: Layout) -> list[str]:
 
 
 def _links_outside_validity(scenario: Scenario, layout: Layout) -> int:
-    from channels.channel import LinkGeometry
+    from channels.geometry import LinkGeometry
 
     links = layout.topology.links
     height_m = {"base_station": scenario.radio.base_station_height_m, "device": scenario.radio.device_height_m}

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from channels import fading, link_adaptation, path_loss, shadowing
-from channels.channel import LinkGeometry
+from channels.geometry import LinkGeometry
 from channels.laws import FadingLaw, LinkAdaptationLaw, PathLossLaw, ShadowingLaw
 from channels.units import SPEED_OF_LIGHT_M_PER_S
 from nmoe_sim.scenario.quantities import Positive

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from simpy import Environment
 
-from channels.channel import Channel, LinkGeometry
+from channels.channel import Channel
+from channels.geometry import LinkGeometry
 from channels.units import linear_to_db
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.link_rates import LinkRates, tx_power_w
