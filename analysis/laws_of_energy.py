@@ -78,6 +78,12 @@ def _requests(books: Books) -> Floats:
     return np.append(deviations, relative([books.summary["energy_per_request_j"]], [expected_j.mean()]))
 
 
+def _batteries(books: Books) -> Floats:
+    devices = books.devices[books.devices["battery_j"].notna()]
+    drawn_j = books.tables["energy"].groupby("device")["energy_j"].sum().reindex(devices.index)
+    return relative(devices["battery_j"] - devices["battery_j_left"], drawn_j)
+
+
 LAWS = (
     Law("energy_of_jobs", "A job draws its device's compute power while it is served.", TOLERANCE, _jobs),
     Law(
@@ -93,6 +99,7 @@ LAWS = (
         TOLERANCE,
         _accounts,
     ),
+    Law("batteries", "What a battery lost is what its device drew.", 1e-6, _batteries),
     Law("energy_total", "The rows of energy add up to the summary.", TOLERANCE, _total),
     Law(
         "energy_of_requests",

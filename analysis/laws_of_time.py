@@ -43,7 +43,7 @@ def _waits_lawfully(books: Books, request: Any, path: list[Span]) -> bool:
     if inference["at_deadline"] != "combine" or waits != [len(path) - 2] or not used or not set(used) < set(asked):
         return False
     one_s = (path[-1].t_end_s - path[-1].t_start_s) / len(used)
-    longest_s = one_s * max(len(asked), books.scenario["model"]["top_k"])
+    longest_s = one_s * len(asked)
     spare_s = request.t_arrival_s + inference["deadline_s"] - path[-2].t_end_s
     return bool(-TOLERANCE <= spare_s <= longest_s + TOLERANCE)
 

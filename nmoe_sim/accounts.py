@@ -115,6 +115,7 @@ def record_devices(
             tx_w=device.tx_w,
             rx_w=device.rx_w,
             utilisation=device.busy_s[False] / inference_s,
+            battery_j=profile.battery_j,
             battery_j_left=left,
         )
 
@@ -161,6 +162,7 @@ def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: 
         bytes_training=training,
         bytes_inference=inference,
         training_time_s=training_end_s,
+        inference_time_s=simulation.env.now - training_end_s,
         expert_load_jain=float(asked.sum() ** 2 / (num_experts * (asked**2).sum())) if asked.any() else None,
     )
 

@@ -30,9 +30,8 @@ class TopologySpec(Spec):
         raise NotImplementedError
 
     def device_names(self) -> list[str]:
-        """Names of the devices, in order: ``dev0`` …, zero-padded to one width."""
-        width = len(str(self.num_devices - 1))
-        return [f"dev{i:0{width}d}" for i in range(self.num_devices)]
+        """Names of the devices, in order: ``dev0``, ``dev1``, …; adding devices renames none."""
+        return [f"dev{i}" for i in range(self.num_devices)]
 
     def _nodes(self, xy_m: Metres, kind: NodeKind = "device") -> list[Node]:
         names = self.device_names() if kind == "device" else [f"bs{i}" for i in range(len(xy_m))]

@@ -94,6 +94,8 @@ class Topology:
     def route(self, src: str, dst: str) -> tuple[Link, ...]:
         """Return the links from ``src`` to ``dst``: fewest hops, then shortest; () when they are the same.
 
+        Rates don't count: a direct sidelink is taken even where two hops over a base station are faster.
+
         Raises
         ------
         NoRouteError

@@ -90,7 +90,7 @@ class Service:
         self._policy = policy
         self._scores = scores
         self._top_k = top_k
-        self._patience_s = None if at_deadline == "wait" else deadline_s
+        self._patience_s = np.inf if at_deadline == "wait" or deadline_s is None else deadline_s
         self._combine_late = at_deadline == "combine"
         self._monitor = NetworkMonitor(simulation, self._hosts, view_period_s)
 
@@ -114,8 +114,8 @@ class Service:
         device = self._simulation.devices[self._clients[client]]
         yield device.compute(costs.features_flop, "features", request_id=request_id)
         yield device.compute(costs.gate_flop, "gate", request_id=request_id)
-        give_up_s = self._give_up_s(served, device.flop_per_s)
-        if env.now >= give_up_s:
+        deadline_s = served.t_arrival_s + self._patience_s
+        if env.now >= deadline_s:
             return
         query = Query(request_id, client, client, self._scores[client, sample], self._top_k, self._simulation.streams)
         served.experts = self._policy.route(query, self._monitor.view)
@@ -128,8 +128,10 @@ class Service:
             env.process(self._branch(request_id, device.name, host, experts, arrived, ready, len(served.experts)))
             for host, experts in by_host.items()
         ]
-        if np.isfinite(give_up_s):
-            _succeed_at(ready, Timeout(env, give_up_s - env.now))
+        if np.isfinite(deadline_s):
+            # the last moment from which an idle device still combines in time
+            spare_s = costs.combine_flop * len(served.experts) / device.flop_per_s if self._combine_late else 0.0
+            _succeed_at(ready, Timeout(env, max(0.0, deadline_s - spare_s - env.now)))
         yield ready
         served.arrived = sorted(arrived, key=served.experts.index)
         complete = len(arrived) == len(served.experts)
@@ -138,12 +140,6 @@ class Service:
             served.t_done_s = env.now
         if not complete:
             yield env.all_of(branches)  # what was under way goes on; nobody tells the hosts
-
-    def _give_up_s(self, served: Served, flop_per_s: float) -> float:
-        if self._patience_s is None:
-            return float("inf")
-        spare_s = self._costs.combine_flop * self._top_k / flop_per_s if self._combine_late else 0.0
-        return served.t_arrival_s + self._patience_s - spare_s
 
     def _branch(
         self,

@@ -225,6 +225,7 @@ DEVICES = Table(
         _float("tx_w", "power on top while transmitting: amplifier and transmit chain", "W"),
         _float("rx_w", "power on top while receiving", "W"),
         _float("utilisation", "busy share of the inference phase", ""),
+        _float("battery_j", "usable battery energy at the start; null: mains", "J", nullable=True),
         _float("battery_j_left", "battery less energy drawn, negative: short; null: mains", "J", nullable=True),
     ),
 )
@@ -272,6 +273,7 @@ SUMMARY = Table(
         _int("bytes_training", "bytes moved in training and expert moves, summed over hops", "B"),
         _int("bytes_inference", "bytes moved in inference, summed over hops", "B"),
         _float("training_time_s", "simulated time to the first request period", "s"),
+        _float("inference_time_s", "simulated time from there until the last request is done", "s"),
         _float("expert_load_jain", "Jain's index of requests per expert", "", nullable=True),
     ),
 )

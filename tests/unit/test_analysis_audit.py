@@ -23,6 +23,7 @@ SLOW = {
     "rx_w": 0.3,
     "tx_circuit_w": 0.4,
     "amplifier_efficiency": 0.5,
+    "battery_j": 1e4,
 }
 SGD = {"epochs": 1}
 
@@ -228,6 +229,7 @@ DOCTORED: list[tuple[str, str, Callable[[Copy], None]]] = [
     ("energy_accounts", "something where nothing was", change("energy", "energy_j", plus(1e-30), of(energy_j=0.0))),
     ("energy_accounts", "a row is missing", drop("energy", of(component="idle"))),
     ("energy_accounts", "a row of nobody", change("energy", "device", lambda _: "dev9", anything)),
+    ("batteries", "too full", change("devices", "battery_j_left", times(1.001), anything)),
     ("energy_total", "too high", change("summary", "energy_total_j", times(1.0 + 1e-8), anything)),
     ("energy_of_requests", "too high", change("requests", "energy_j", times(1.0 + 1e-8), anything)),
     ("energy_of_requests", "another mean", change("summary", "energy_per_request_j", times(1.0 + 1e-8), anything)),

@@ -159,13 +159,9 @@ def test_a_random_geometric_graph_that_never_connects_is_an_input_error() -> Non
     assert caught.value.key == "topology.range_m"
 
 
-@pytest.mark.parametrize(
-    ("count", "first", "last"), [(1, "dev0", "dev0"), (10, "dev0", "dev9"), (11, "dev00", "dev10")]
-)
-def test_device_names_sort_as_their_numbers(count: int, first: str, last: str) -> None:
-    names = Disc(num_devices=count).device_names()
-    assert (names[0], names[-1]) == (first, last)
-    assert names == sorted(names)
+def test_adding_devices_renames_none() -> None:
+    assert Disc(num_devices=3).device_names() == ["dev0", "dev1", "dev2"]
+    assert Disc(num_devices=101).device_names()[:3] == Disc(num_devices=3).device_names()
 
 
 def net(places: dict[str, tuple[float, float]], *pairs: str) -> Topology:
