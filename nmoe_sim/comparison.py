@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from nmoe_sim.checks import check
 from nmoe_sim.errors import InputError
+from nmoe_sim.lifecycle import trained_problem
 from nmoe_sim.placement.outcome import PlacementError
 from nmoe_sim.placement.solvers import PlacementSolver
 from nmoe_sim.preparation import prepare
-from nmoe_sim.runner import trained_problem
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.learning import Progress, no_progress
 

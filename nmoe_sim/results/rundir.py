@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "manifest.json"
+_OWN_NAMES = {"values", "tables", "scenario.yaml", "summary.json", MANIFEST}
+_PARTIAL = ".partial"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -30,7 +33,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it appears whole, by rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}{_PARTIAL}")
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
@@ -76,11 +79,8 @@ def load_run(path: str | Path) -> RunResult:
         If the directory holds no finished run, or a file isn't what the manifest says.
     """
     path = Path(path)
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        digests: Mapping[str, str] = manifest["tables"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError("no finished run here: manifest.json is missing or damaged", where=str(path)) from error
+    manifest = _manifest(path)
+    digests: Mapping[str, str] = manifest["tables"]
     tables = {name: _read(path / "tables" / f"{name}.parquet", digest) for name, digest in digests.items()}
     summary = tables["summary"].iloc[0]
     return RunResult(path, tables, {str(k): None if _is_null(v) else v for k, v in summary.items()}, manifest)
@@ -117,3 +117,58 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
         elif field.nullable and field.type == pa.bool_():
             frame[field.name] = pd.array(table[field.name].to_pylist(), dtype="boolean")
     return frame
+
+
+def claim(out_dir: Path, run_id: str, *, overwrite: bool = False) -> None:
+    """Make sure that a run may write into a directory; nothing is changed.
+
+    Free are a directory that doesn't exist or is empty, an unfinished run, and a finished one of the
+    same ``run_id``; with ``overwrite`` any run, but nothing that isn't one.
+
+    Raises
+    ------
+    InputError
+        If it isn't free.
+    """
+    where = str(out_dir)
+    if not out_dir.exists():
+        return
+    if not out_dir.is_dir():
+        raise InputError("is a file; choose another --out", where=where)
+    foreign = [path.name for path in out_dir.iterdir() if not _is_own(path)]
+    if foreign:
+        raise InputError(f"holds {min(foreign)!r}, which is no part of a run; choose another --out", where=where)
+    if overwrite or not (out_dir / MANIFEST).exists():
+        return
+    finished = _manifest(out_dir)
+    if finished.get("run_id") != run_id:
+        raise InputError(
+            f"holds the finished run {finished.get('run_id')} of '{finished.get('scenario')}'; "
+            "choose another --out, or replace it with --overwrite",
+            where=where,
+        )
+
+
+def clear(out_dir: Path) -> None:
+    """Remove an earlier run, its manifest first: from here on nothing looks finished."""
+    (out_dir / MANIFEST).unlink(missing_ok=True)
+    for path in sorted(filter(_is_own, out_dir.iterdir())):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a run writes a file or folder of this name, or left it half-written."""
+    return path.name in _OWN_NAMES or (path.name.startswith(".") and path.name.endswith(_PARTIAL))
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError("no finished run here: manifest.json is missing or damaged", where=str(path)) from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("tables"), dict):
+        raise InputError("manifest.json is not that of a run", where=str(path))
+    return manifest
