@@ -75,7 +75,8 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
         at_deadline=inference.at_deadline,
         view_period_s=inference.view_period_s,
     )
-    served = yield from service.run(workload)
+    with learning.progress("inference: requests", len(workload.t_s)) as advance:
+        served = yield from service.run(workload, advance)
     yield simulation.env.timeout(max(0.0, training_end_s + inference.duration_s - simulation.env.now))
     answers = predictions(workload, served, scores, learning.tested_outputs, scenario.model.combine)
     labels = learning.data.test_y.cpu().numpy()

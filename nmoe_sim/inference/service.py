@@ -7,7 +7,7 @@ the clock only needs gate scores, which are computed for the whole test set ahea
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -94,8 +94,13 @@ class Service:
         self._combine_late = at_deadline == "combine"
         self._monitor = NetworkMonitor(simulation, self._hosts, view_period_s)
 
-    def run(self, workload: Workload) -> Generator[Event, None, list[Served]]:
-        """Serve all requests; ends when the last one is done or given up and nothing moves any more."""
+    def run(
+        self, workload: Workload, arrived: Callable[[], None] = lambda: None
+    ) -> Generator[Event, None, list[Served]]:
+        """Serve all requests; ends when the last one is done or given up and nothing moves any more.
+
+        ``arrived`` is called at each arrival, to show progress.
+        """
         env = self._env
         start_s = env.now
         served: list[Served] = []
@@ -106,6 +111,7 @@ class Service:
             yield env.timeout(max(0.0, start_s + t_s - env.now))
             served.append(Served(env.now))
             processes.append(env.process(self._request(i, client, sample, served[-1])))
+            arrived()
         yield env.all_of(processes)
         return served
 
