@@ -56,7 +56,13 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
     "expert_training": [expert_training.LocalTraining],
     "gate_training": [fedgate.FedGate],
     "placement": [solvers.Home, solvers.RandomPlacement, solvers.Greedy, solvers.MILP],
-    "arrivals": [arrivals.Poisson],
+    "arrivals": [
+        arrivals.Poisson,
+        arrivals.Deterministic,
+        arrivals.Diurnal,
+        arrivals.Mmpp,
+        arrivals.Trace,
+    ],
     "routing": [routing.TopK, routing.LocalOnly, routing.RandomExperts, routing.AllExperts],
 }
 
