@@ -1,0 +1,128 @@
+"""The laws of the example plug-ins are what their pages say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import simpy
+from conftest import REPOSITORY
+
+from channels.geometry import LinkGeometry
+from channels.units import SPEED_OF_LIGHT_M_PER_S
+from nmoe_sim import load_scenario
+from nmoe_sim.families import families
+from nmoe_sim.rng import RandomStreams
+
+PLUGINS = REPOSITORY / "examples" / "plugins"
+
+
+def example(family: str) -> Any:
+    """The class an example adds to a family."""
+    before = families()
+    [kind] = set(kinds := families([PLUGINS / f"{family}.py"])[family]) - set(before[family])
+    return kinds[kind]
+
+
+def test_nakagami_has_mean_1_and_variance_1_over_m() -> None:
+    uniform = (np.arange(200_000) + 0.5) / 200_000
+    gain = example("fading")(m=4.0).power_gain(uniform)
+    assert gain.mean() == pytest.approx(1.0, rel=1e-3)
+    assert gain.var() == pytest.approx(0.25, rel=1e-2)
+    rayleigh = example("fading")(m=1.0).power_gain(uniform)
+    np.testing.assert_allclose(rayleigh, -np.log(1 - uniform), rtol=1e-6)
+
+
+def test_two_rays_meet_free_space_at_the_crossover() -> None:
+    carrier_hz, height_a_m, height_b_m = 3.5e9, 10.0, 1.5
+    crossover_m = 4 * np.pi * height_a_m * height_b_m * carrier_hz / SPEED_OF_LIGHT_M_PER_S
+    horizontal_m = np.sqrt(np.array([0.5, 2.0, 4.0]) ** 2 * crossover_m**2 - (height_a_m - height_b_m) ** 2)
+    geometry = LinkGeometry.between(horizontal_m, height_a_m, height_b_m)
+    law, free = example("path_loss")(), families()["path_loss"]["free_space"]()
+    los = np.ones(3, dtype=bool)
+    loss_db = law.path_loss_db(geometry, carrier_hz=carrier_hz, los=los)
+    excess_db = loss_db - free.path_loss_db(geometry, carrier_hz=carrier_hz, los=los)
+    np.testing.assert_allclose(excess_db, [0.0, 20 * np.log10(2), 20 * np.log10(4)], atol=1e-9)
+
+
+def test_steps_are_taken_at_their_thresholds() -> None:
+    law = example("link_adaptation")(snr_db=(0.0, 10.0), bps_per_hz=(1.0, 3.0))
+    np.testing.assert_array_equal(law.efficiency_bps_per_hz([0.0, 0.99, 1.0, 9.9, 10.0, 1e6]), [0, 0, 1, 1, 3, 3])
+    with pytest.raises(ValueError, match="must rise"):
+        example("link_adaptation")(snr_db=(10.0, 0.0), bps_per_hz=(1.0, 3.0))
+
+
+def test_shadowing_is_clipped() -> None:
+    shadowing = example("shadowing")(max_std=2.0).shadowing_db(np.array([-3.0, 0.5, 5.0]), np.array([4.0, 4.0, 8.0]))
+    np.testing.assert_array_equal(shadowing, [-8.0, 2.0, 16.0])
+
+
+def test_quantity_skew_hands_out_every_sample_once() -> None:
+    parts = example("partition")(decay=0.5).assign(
+        np.zeros(311, dtype=int), num_clients=4, num_classes=1, rng=np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(311))
+    sizes = np.array([len(part) for part in parts])
+    np.testing.assert_allclose(sizes / sizes[0], [1, 0.5, 0.25, 0.125], atol=0.02)
+
+
+@pytest.mark.parametrize(("num_devices", "num_links"), [(1, 0), (2, 2), (3, 6), (6, 12)])
+def test_ring_links_neighbours_both_ways(num_devices: int, num_links: int) -> None:
+    assert len(example("topology")(num_devices=num_devices).build(RandomStreams(0)).links) == num_links
+
+
+def test_crowd_comes_and_goes() -> None:
+    process = example("arrivals")(rate_hz=20.0, factor=10.0, crowd_start_s=10.0, crowd_s=10.0)
+    times_s = np.concatenate([process.times_s(client, 30.0, RandomStreams(1)) for client in range(20)])
+    before, crowd, after = np.histogram(times_s, bins=[0, 10, 20, 30])[0]
+    for count, expected in ((before, 4_000), (crowd, 40_000), (after, 4_000)):
+        assert abs(count - expected) < 4 * np.sqrt(expected)
+
+
+def test_transfers_go_one_by_one() -> None:
+    class Rates:
+        block_s = 1.0
+
+        def rate_bps(self, link: int, block: int) -> float:
+            return 0.0 if block == 1 else 10.0 * (link + 1)
+
+    env = simpy.Environment()
+    medium = example("sharing")().medium(env, Rates())
+    ends: dict[str, tuple[float, float]] = {}
+
+    def done(payload: str, airtime_s: float) -> None:
+        ends[payload] = (env.now, airtime_s)
+
+    medium.start(0, 5.0, done, "a")  # 0.5 s
+    medium.start(1, 30.0, done, "b")  # 0.5 s at 20 bit/s, a block without a rate, 1 s
+    env.run()
+    assert ends == {"a": (0.5, 0.5), "b": (3.0, 2.5)}
+
+
+@pytest.mark.parametrize("family", ["extractor", "expert", "gate"])
+def test_declared_parameters_are_the_modules(family: str) -> None:
+    import torch
+
+    spec, shape = example(family)(), ((3, 8, 8),) if family == "extractor" else (16, 10)
+    state = torch.get_rng_state()
+    modules = [spec.build(*shape, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(state, torch.get_rng_state())
+    assert spec.num_parameters(*shape) == sum(p.numel() for p in modules[0].parameters())
+    first = [next(module.parameters()) for module in modules]
+    assert torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], first[2])
+
+
+def test_fedprox_without_its_term_is_fedce(tmp_path: Any) -> None:
+    from nmoe_sim import run
+
+    scenario = load_scenario(PLUGINS / "extractor_training.yaml", plugins=[PLUGINS / "extractor_training.py"]).replace(
+        {"inference.duration_s": 0.5}
+    )
+    prox = run(scenario.replace({"training.extractor.mu": 0.0}), tmp_path / "prox")
+    plain = run(scenario.replace({"training.extractor": {"kind": "fedce", "rounds": 3}}), tmp_path / "plain")
+    held = run(scenario.replace({"training.extractor.mu": 5.0}), tmp_path / "held")
+    assert prox.summary["accuracy_global"] == plain.summary["accuracy_global"]
+    assert prox.tables["rounds"]["loss"].tolist() == pytest.approx(plain.tables["rounds"]["loss"].tolist(), rel=1e-4)
+    assert held.tables["rounds"]["loss"].tolist() != plain.tables["rounds"]["loss"].tolist()
