@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,13 +35,39 @@ def torch_device(scenario: Scenario) -> torch.device:
 
 
 def prepare(
-    scenario: Scenario, layout: Layout, *, values_dir: Path | None = None, progress: Progress = no_progress
+    scenario: Scenario,
+    layout: Layout,
+    *,
+    values_dir: Path | None = None,
+    workers: int | None = None,
+    progress: Progress = no_progress,
 ) -> Learning:
-    """Load and split the data, build the model, count its costs, set up the simulation."""
+    """Load and split the data, build the model, count its costs, set up the simulation.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    layout : Layout
+    values_dir : Path, optional
+        Folder of stored values.
+    workers : int, optional
+        Threads that train clients side by side; as many as there are cores by default.
+    progress : Progress
+    """
     streams = RandomStreams(scenario.seed)
     with located(scenario):
         data = _load(scenario, layout, streams, torch_device(scenario))
-    return _learning(scenario, layout, streams, data, values_dir, progress)
+    return _learning(scenario, layout, streams, data, values_dir, workers or os.cpu_count() or 1, progress)
+
+
+def model_parts(scenario: Scenario) -> dict[str, Any]:
+    """Return the settings of the model that each training stage's values depend on, as JSON values."""
+    model = scenario.resolved()["model"]
+    return {
+        "extractor": model["extractor"],
+        "experts": model["expert"],
+        "gate": {key: value for key, value in model.items() if key not in ("extractor", "expert")},
+    }
 
 
 def prepare_clock(scenario: Scenario, layout: Layout) -> Learning:
@@ -56,9 +83,9 @@ def prepare_clock(scenario: Scenario, layout: Layout) -> Learning:
     labels = torch.empty(share, dtype=torch.int64, device="meta")
     empty = [np.empty(0, np.int64)] * num_clients
     data = ClientData(
-        [images] * num_clients, [labels] * num_clients, images, labels, empty, scenario.data.num_classes, ""
+        [images] * num_clients, [labels] * num_clients, images, labels, empty, scenario.data.num_classes, "", ""
     )
-    learning = _learning(scenario, layout, RandomStreams(scenario.seed), data, None, no_progress)
+    learning = _learning(scenario, layout, RandomStreams(scenario.seed), data, None, 1, no_progress)
     features = torch.empty((share, scenario.model.extractor.num_features), device="meta")
     learning.train_h = [features] * num_clients
     learning.train_outputs = [torch.empty((share, num_clients, data.num_classes), device="meta")] * num_clients
@@ -93,6 +120,7 @@ def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: to
         test_parts=test_parts,
         num_classes=classes,
         digest=dataset.digest,
+        split_digest=hashlib.sha256(b"".join(b"%d|%b" % (len(p), p.tobytes()) for p in parts)).hexdigest(),
     )
 
 
@@ -102,6 +130,7 @@ def _learning(
     streams: RandomStreams,
     data: ClientData,
     values_dir: Path | None,
+    workers: int,
     progress: Progress,
 ) -> Learning:
     import torch
@@ -126,14 +155,7 @@ def _learning(
         features_bytes=bytes_per_value * num_features,
         output_bytes=bytes_per_value * data.num_classes,
     )
-    base = {
-        "model": scenario.resolved()["model"],
-        "data": data.digest,
-        "partition": scenario.resolved()["data"],
-        "clients": num_clients,
-        "seed": scenario.seed,
-        "device": device.type,
-    }
+    base = {"data": data.digest, "split": data.split_digest, "seed": scenario.seed, "device": device.type}
     return Learning(
         scenario=scenario,
         simulation=Simulation.build(layout.topology, layout.profiles, scenario.radio, streams),
@@ -144,7 +166,7 @@ def _learning(
         extractor=extractor.to(device),
         expert=expert.to(device),
         gate=gate.to(device),
-        store=ValueStore(values_dir, base),
-        workers=os.cpu_count() or 1,
+        store=ValueStore(values_dir, base, model_parts(scenario)),
+        workers=workers,
         progress=progress,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,45 +17,70 @@ from nmoe_sim.version import __version__
 
 
 class ValueStore:
-    """Keeps what a training stage computes as safetensors files.
+    """Keeps what a training stage computes as safetensors files; several processes may share a folder.
+
+    Two that need the same value at the same time both compute it, and write the same bytes; who runs
+    many scenarios orders them so that this doesn't happen.
 
     Parameters
     ----------
     folder : Path or None
         Where the files are; None keeps nothing.
     base : mapping
-        What every value depends on (model, data, seed); JSON values. The versions of torch and of
-        this package are added.
+        What every value depends on (data and its split, clients, seed); JSON values. Added are the
+        versions of torch and of this package, the default dtype and the kind of CPU, since kernels
+        sum in an order that depends on its vector units.
+    model : mapping
+        Parts of the model that a stage depends on, by stage; JSON values. A stage that isn't named
+        depends on all of them.
+
+    Attributes
+    ----------
+    computed, loaded : list of str
+        Stages whose values were computed, and those that were in the folder.
     """
 
-    def __init__(self, folder: Path | None, base: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path | None, base: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+        self.computed: list[str] = []
+        self.loaded: list[str] = []
         self._folder = folder
-        self._key: dict[str, Any] = {**base, "torch": torch.__version__, "nmoe_sim": __version__}
+        self._model = model
+        self._key: dict[str, Any] = {
+            **base,
+            "torch": torch.__version__,
+            "nmoe_sim": __version__,
+            "dtype": str(torch.get_default_dtype()),
+            "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        }
 
     def compute(
         self, stage: str, settings: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """Return the stored value, or compute and store it.
+        """Return the stored value, or compute and store it: the same bits, contiguous and on the CPU, either way.
 
-        A later stage depends on the earlier ones: its key is a hash over all settings so far.
+        A later stage depends on the earlier ones: its key is a hash over all settings so far. Not in it
+        are radio, placement, load, routing and devices; a stage whose values depend on the clock's
+        rounds must say so in ``settings``.
 
         Parameters
         ----------
         stage : str
         settings : mapping
-            What this stage depends on besides the base and earlier stages; JSON values.
+            What this stage depends on besides the base, its parts of the model and earlier stages; JSON values.
         compute : callable
             Computes the tensors.
         """
-        self._key = {"before": self._key, "stage": stage, "settings": dict(settings)}
+        model = self._model.get(stage, self._model)
+        self._key = {"before": self._key, "stage": stage, "model": model, "settings": dict(settings)}
         digest = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()
-        if self._folder is None:
-            return compute()
         from safetensors.torch import load_file, save
 
-        path = self._folder / f"{stage}-{digest[:32]}.safetensors"
-        if path.exists():
+        path = None if self._folder is None else self._folder / f"{stage}-{digest[:32]}.safetensors"
+        if path is not None and path.exists():
+            self.loaded.append(stage)
             return load_file(path)
         values = {name: tensor.detach().cpu().contiguous() for name, tensor in compute().items()}
-        write_bytes(path, save(values, metadata={"stage": stage, "key": digest}))
+        self.computed.append(stage)
+        if path is not None:
+            write_bytes(path, save(values, metadata={"stage": stage, "key": digest}))
         return values

@@ -49,6 +49,8 @@ class ClientData:
     num_classes: int
     digest: str
     """Hash of the data set."""
+    split_digest: str
+    """Hash of who holds which training samples."""
 
     @property
     def num_train(self) -> list[int]:
