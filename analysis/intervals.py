@@ -50,9 +50,8 @@ def observations(values: ArrayLike, at_least: int = 2) -> NDArray[np.float64]:
         decision, such as counting only the requests that were answered.
     """
     # a nullable pandas column holds NA, which NumPy can't convert by itself
-    array = (
-        pd.Series(np.ravel(np.asarray(values, dtype=object))).astype("Float64").to_numpy(np.float64, na_value=np.nan)
-    )
+    column = pd.Series(np.ravel(np.asarray(values, dtype=object))).astype("Float64")
+    array: NDArray[np.float64] = np.array(column.to_numpy(na_value=np.nan), dtype=np.float64)
     if missing := int(np.count_nonzero(~np.isfinite(array))):
         raise ValueError(f"{missing} of {array.size} values are missing or infinite; leave them out on purpose")
     if array.size < at_least:

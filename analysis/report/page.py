@@ -95,15 +95,16 @@ def page(comparison: Comparison) -> str:
 def _fill(content: _Page) -> None:
     comparison = content.comparison
     several, seeded = len(comparison.groups) > 1, any(len(group.runs) > 1 for group in comparison.groups)
+    accuracies = content.plot(plots.final_accuracy(comparison, "global"), plots.final_accuracy(comparison, "local"))
     content.panel(
         "Overview",
         "" if several else cards_html(comparison.groups[0]),
-        "<h3>Key figures</h3>",
+        f'<div class="{"" if len(comparison.groups) > 2 else "grid"}"><div><h3>Key figures</h3>',
         groups_html(comparison),
         "<p>± is the half-width of the 95 % confidence interval over seeds (Student-t).</p>" if seeded else "",
         f"<details><summary>Every run</summary>{runs_html(comparison)}</details>" if seeded else "",
+        f"</div><div>{accuracies}</div></div>",
         _differences(comparison) if several else "",
-        content.plot(plots.final_accuracy(comparison, "global"), plots.final_accuracy(comparison, "local")),
     )
     content.panel(
         "Latency",

@@ -32,7 +32,7 @@ _DASHES = ("solid", "dash", "dot", "dashdot")
 _NUM_TIME_BINS = 40
 _NUM_SINR_BINS = 8
 _MOST_CELLS = 40_000
-_SPAN_COLOR = {group: color(position) for position, group in enumerate(SPAN_GROUPS)}
+_CATEGORIES = {"type": "category", "showgrid": False}
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,15 @@ def numbers(values: Iterable[Any]) -> list[float | None]:
 
 def latency_cdf(comparison: Comparison) -> Plot:
     """Return the distribution of latency, one curve a run."""
-    traces = []
+    traces: list[dict[str, Any]] = []
+    shown: list[float] = []
     for label, run in comparison.labels.items():
         x_s, share = cdf(run.tables["requests"]["latency_s"].to_numpy(dtype=np.float64, na_value=np.nan))
         x_ms, y = numbers(1e3 * np.concatenate([x_s[:1], x_s])), numbers(np.concatenate([np.zeros(len(x_s[:1])), share]))
+        shown += [1e3 * v for v in (*x_s[:1], *x_s[-1:])]
         line = {"color": comparison.color_of(label), "shape": "hv", "width": 2}
         traces.append({"type": "scatter", "mode": "lines", "name": escape(label), "x": x_ms, "y": y, "line": line})
-    layout = {"xaxis": _log_axis("latency (ms)"), "yaxis": {"title": "share of all requests", "range": [0, 1.02]}}
+    layout = {"xaxis": _log_axis("latency (ms)", shown), "yaxis": {"title": "share of all requests", "range": [0, 1.02]}}
     return Plot("Latency of requests", traces, layout, "A request without an answer counts as one that never ends.")
 
 
@@ -72,8 +74,8 @@ def mean_breakdown(comparison: Comparison) -> Plot:
     layout = {
         "barmode": "stack",
         "xaxis": {"title": "mean latency (ms)"},
-        "yaxis": {"autorange": "reversed", "automargin": True},
-        "height": 170 + 34 * len(names),
+        "yaxis": {"autorange": "reversed", **_CATEGORIES},
+        "height": 150 + 34 * len(names),
     }
     return Plot("Where latency goes, on average", traces, layout, _sample_note(comparison.labels.values()))
 
@@ -86,7 +88,7 @@ def breakdown_by_rank(run: ReportRun) -> Plot:
     part = pd.cut(rank, [0.0, 0.5, 0.9, 0.99, 1.0], labels=names)
     means = 1e3 * spans.groupby(part, observed=True).mean()
     traces = _stacked({group: list(means[group]) for group in SPAN_GROUPS}, [str(name) for name in means.index])
-    layout = {"barmode": "stack", "yaxis": {"title": "mean latency (ms)"}}
+    layout = {"barmode": "stack", "xaxis": _CATEGORIES, "yaxis": {"title": "mean latency (ms)"}}
     return Plot("Where latency goes, fast to slow", traces, layout, _sample_note([run]))
 
 
@@ -113,7 +115,7 @@ def latency_over_time(run: ReportRun) -> Plot:
         }
         for position, (quantile, name) in enumerate(((0.5, "median"), (0.95, "95th percentile")))
     ]
-    layout = {"xaxis": {"title": "arrival, simulated time (s)"}, "yaxis": _log_axis("latency (ms)")}
+    layout = {"xaxis": {"title": "arrival, simulated time (s)"}, "yaxis": _log_axis("latency (ms)", table.to_numpy())}
     return Plot("Latency over time", traces, layout, f"In {_NUM_TIME_BINS} intervals of equal length.")
 
 
@@ -121,8 +123,8 @@ def energy(run: ReportRun, phase: str) -> Plot:
     """Return the energy of each device in a phase, by component."""
     joules = energy_by_device(run.tables, phase)
     traces = _stacked({name: list(joules[name]) for name in COMPONENTS}, [escape(str(name)) for name in joules.index])
-    traces[-1]["visible"] = "legendonly"
-    layout = {"barmode": "stack", "yaxis": {"title": "energy (J)"}, "xaxis": {"type": "category"}}
+    traces = [{**trace, "visible": "legendonly"} if trace["name"] == "idle" else trace for trace in traces]
+    layout = {"barmode": "stack", "yaxis": {"title": "energy (J)"}, "xaxis": _CATEGORIES}
     return Plot(
         f"Energy of {phase}", traces, layout, "Idle energy is off: choose it in the legend; it often hides the others."
     )
@@ -140,7 +142,7 @@ def utilisation(comparison: Comparison) -> Plot:
         }
         for label, run in comparison.labels.items()
     ]
-    layout = {"barmode": "group", "yaxis": {"title": "busy share of inference (%)"}, "xaxis": {"type": "category"}}
+    layout = {"barmode": "group", "yaxis": {"title": "busy share of inference (%)"}, "xaxis": _CATEGORIES}
     return Plot("Utilisation of compute", traces, layout)
 
 
@@ -173,9 +175,9 @@ def final_accuracy(comparison: Comparison, split: str) -> Plot:
             "marker": {"color": color(position)},
         }
         if np.isfinite(halves).any():
-            trace["error_y"] = {"type": "data", "array": numbers(halves), "thickness": 1.2, "width": 4}
+            trace["error_y"] = {"type": "data", "array": numbers(halves), "color": "#808080", "thickness": 1.2, "width": 4}
         traces.append(trace)
-    layout = {"barmode": "group", "yaxis": {"title": "accuracy (%)", "range": [0, 100]}}
+    layout = {"barmode": "group", "xaxis": _CATEGORIES, "yaxis": {"title": "accuracy (%)", "range": [0, 105]}}
     return Plot(f"Accuracy of the trained model, {split} test set", traces, layout)
 
 
@@ -198,22 +200,22 @@ def partition_heat_map(run: ReportRun) -> Plot:
 def sinr_map(run: ReportRun, medium: str) -> Plot:
     """Return devices where they are and links in the colour of their median SINR."""
     links = link_sinr(run.tables)
+    low = 5 * np.floor(links["sinr_db"].min() / 5)
+    high = 5 * np.ceil(links["sinr_db"].max() / 5)
     links = links[links["medium"] == medium]
-    low, high = float(links["sinr_db"].min()), float(links["sinr_db"].max())
-    width_db = (high - low) / _NUM_SINR_BINS or 1.0
-    bins = np.clip(((links["sinr_db"] - low) / width_db).astype(int), 0, _NUM_SINR_BINS - 1)
+    share = (links["sinr_db"] - low) / max(high - low, 5.0)
+    bins = np.minimum((share * _NUM_SINR_BINS).to_numpy().astype(np.int64), _NUM_SINR_BINS - 1)
     traces: list[dict[str, Any]] = []
-    for position, rows in links.groupby(bins):
-        share = (float(position) + 0.5) / _NUM_SINR_BINS  # type: ignore[arg-type]
+    for position in np.unique(bins):
+        rows = links[bins == position]
         gaps = [None] * len(rows)
         x = [v for ends in zip(numbers(rows["src_x_m"]), numbers(rows["dst_x_m"]), gaps, strict=True) for v in ends]
         y = [v for ends in zip(numbers(rows["src_y_m"]), numbers(rows["dst_y_m"]), gaps, strict=True) for v in ends]
-        begin_db = low + float(position) * width_db  # type: ignore[arg-type]
-        name = f"{begin_db:.0f} to {begin_db + width_db:.0f} dB"
-        line = {"color": _viridis(share), "width": 2}
-        traces.append(
-            {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "line": line, "hoverinfo": "skip"}
-        )
+        line = {"color": _viridis((position + 0.5) / _NUM_SINR_BINS), "width": 2}
+        traces.append({"type": "scatter", "mode": "lines", "x": x, "y": y, "line": line, "hoverinfo": "skip"})
+    scale = {"color": [low], "cmin": low, "cmax": high, "colorscale": "Viridis", "showscale": True}
+    bar = {"title": {"text": "SINR (dB)", "side": "right"}, "thickness": 12, "outlinewidth": 0}
+    traces.append({"type": "scatter", "mode": "markers", "x": [None], "y": [None], "marker": {**scale, "colorbar": bar}})
     devices = run.tables["devices"]
     traces.append(
         {
@@ -230,10 +232,10 @@ def sinr_map(run: ReportRun, medium: str) -> Plot:
                 "symbol": ["square" if kind == "base_station" else "circle" for kind in devices["kind"]],
                 "color": color(0),
             },
-            "showlegend": False,
         }
     )
     layout = {
+        "showlegend": False,
         "xaxis": {"title": "east (m)", "zeroline": False},
         "yaxis": {"title": "north (m)", "scaleanchor": "x", "zeroline": False},
         "height": 420,
@@ -279,10 +281,10 @@ def _band(group: Group, name: str, band: Band, x: Any, line_color: str, dash: st
 
 
 def _stacked(values: dict[str, list[float]], names: list[str], *, horizontal: bool = False) -> list[dict[str, Any]]:
-    """Return stacked bars, one trace a part; parts that are nowhere are left out, except the last."""
+    """Return stacked bars, one trace a part; parts that are nowhere are left out."""
     traces = []
     for position, (part, amounts) in enumerate(values.items()):
-        if any(amounts) or position == len(values) - 1:
+        if any(amounts):
             lengths = {"x": numbers(amounts), "y": names} if horizontal else {"x": names, "y": numbers(amounts)}
             trace = {"type": "bar", "name": part, "marker": {"color": color(position)}, **lengths}
             traces.append({**trace, "orientation": "h"} if horizontal else trace)
@@ -303,14 +305,18 @@ def _heat_map(title: str, values: Any, rows: Iterable[Any], columns: Iterable[An
         "colorbar": {"title": {"text": unit, "side": "right"}, "thickness": 12, "outlinewidth": 0},
     }
     layout = {
-        "xaxis": {"title": what, "type": "category", "showgrid": False},
-        "yaxis": {"autorange": "reversed", "type": "category", "automargin": True, "showgrid": False},
+        "xaxis": {"title": what, **_CATEGORIES},
+        "yaxis": {"autorange": "reversed", **_CATEGORIES},
     }
     return Plot(title, [trace], layout)
 
 
-def _log_axis(title: str) -> dict[str, Any]:
-    return {"title": title, "type": "log", "dtick": "D2", "exponentformat": "none"}
+def _log_axis(title: str, shown: Any) -> dict[str, Any]:
+    """Return a logarithmic axis, with more labels where what is shown spans little."""
+    wide = len(shown) == 0 or np.max(shown) > 10 * np.min(shown)
+    digits = ("1", "2", "5") if wide else ("1", "1.5", "2", "3", "4", "5", "6", "8")
+    values = [float(f"{digit}e{exponent}") for exponent in range(-6, 7) for digit in digits]
+    return {"title": title, "type": "log", "tickvals": values, "ticktext": [f"{value:,g}" for value in values]}
 
 
 def _viridis(share: float) -> str:

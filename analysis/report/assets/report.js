@@ -10,7 +10,7 @@
   const drawn = new Set();
   const axis = (given) => {
     const { title, ...rest } = given || {};
-    return { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true,
+    return { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true, exponentformat: "none",
       ...rest, ...(title ? { title: { text: title, standoff: 8 } } : {}) };
   };
   const layout = (given) => ({
@@ -20,7 +20,7 @@
     margin: { l: 56, r: 12, t: 14, b: 48 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: css("--text") },
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+    legend: { orientation: "h", traceorder: "normal", y: 1.02, yanchor: "bottom", x: 0 },
     hoverlabel: { bgcolor: css("--bg"), bordercolor: css("--line"), font: { color: css("--text") } },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
   });
