@@ -38,7 +38,14 @@ KEY_FIGURES = (
     KeyFigure("simulated training time", "training_time_s", 1, "s"),
     KeyFigure("fairness of expert load (Jain)", "expert_load_jain", 1, ""),
 )
-CARDS = ("accuracy_global", "accuracy_local", "latency_p50_s", "latency_p99_s", "energy_per_request_j", "bytes_training")
+CARDS = (
+    "accuracy_global",
+    "accuracy_local",
+    "latency_p50_s",
+    "latency_p99_s",
+    "energy_per_request_j",
+    "bytes_training",
+)
 """The figures shown large when all runs are of one scenario."""
 
 

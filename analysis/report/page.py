@@ -7,15 +7,16 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from analysis.report import plots
+from analysis.report import device_plots, latency_plots, learning_plots
 from analysis.report.key_figures import cards_html, groups_html, runs_html
 from analysis.report.playback import playback
-from analysis.report.plots import Plot
+from analysis.report.plot import Plot
 from analysis.report.reading import ReportRun
 from analysis.report.runs import Comparison, differing_settings
 from analysis.report.worst import worst_html
@@ -69,8 +70,6 @@ def page(comparison: Comparison) -> str:
     The page asks for nothing from a network, and its content security policy lets it run only the two
     scripts it came with, known by their hashes: markup in a scenario could do nothing even if it weren't escaped.
     """
-    from plotly.offline import get_plotlyjs
-
     content = _Page(comparison)
     _fill(content)
     title = " · ".join(group.label for group in comparison.groups)
@@ -78,7 +77,7 @@ def page(comparison: Comparison) -> str:
         "plots": content.plots,
         "runs": [{"label": label, **playback(run)} for label, run in content.detailed.items()],
     }
-    scripts = [_inline_script(get_plotlyjs()), _inline_script(_asset("report.js"))]
+    scripts = [_inline_script(_plotly()), _inline_script(_asset("report.js"))]
     return Template(_asset("page.html")).substitute(
         title=escape(title),
         subtitle=_subtitle(comparison),
@@ -95,7 +94,7 @@ def page(comparison: Comparison) -> str:
 def _fill(content: _Page) -> None:
     comparison = content.comparison
     several, seeded = len(comparison.groups) > 1, any(len(group.runs) > 1 for group in comparison.groups)
-    accuracies = content.plot(plots.final_accuracy(comparison, "global"), plots.final_accuracy(comparison, "local"))
+    accuracies = content.plot(*(learning_plots.final_accuracy(comparison, split) for split in ("global", "local")))
     content.panel(
         "Overview",
         "" if several else cards_html(comparison.groups[0]),
@@ -108,32 +107,32 @@ def _fill(content: _Page) -> None:
     )
     content.panel(
         "Latency",
-        content.plot(plots.latency_cdf(comparison), plots.mean_breakdown(comparison)),
-        content.per_run(plots.breakdown_by_rank, plots.latency_over_time),
+        content.plot(latency_plots.latency_cdf(comparison), latency_plots.mean_breakdown(comparison)),
+        content.per_run(latency_plots.breakdown_by_rank, latency_plots.latency_over_time),
     )
     content.panel(
         "Energy",
-        content.per_run(lambda run: plots.energy(run, "inference"), lambda run: plots.energy(run, "training")),
-        content.plot(plots.utilisation(comparison)),
+        content.per_run(*(partial(device_plots.energy, phase=phase) for phase in ("inference", "training"))),
+        content.plot(device_plots.utilisation(comparison)),
     )
     content.panel(
         "Learning",
         content.plot(
-            plots.learning(comparison, "round"),
-            plots.learning(comparison, "time"),
-            plots.learning(comparison, "bytes"),
-            plots.learning(comparison, "joules"),
+            learning_plots.learning(comparison, "round"),
+            learning_plots.learning(comparison, "time"),
+            learning_plots.learning(comparison, "bytes"),
+            learning_plots.learning(comparison, "joules"),
         ),
     )
-    content.panel("Experts", content.per_run(plots.expert_heat_map, plots.partition_heat_map))
+    content.panel("Experts", content.per_run(device_plots.expert_heat_map, device_plots.partition_heat_map))
     media = {str(medium) for run in content.detailed.values() for medium in run.tables["links"]["medium"].unique()}
-    content.panel("Map", _asset("player.html"), content.per_run(*(_sinr_of(medium) for medium in sorted(media))))
+    content.panel(
+        "Map",
+        _asset("player.html"),
+        content.per_run(*(partial(device_plots.sinr_map, medium=name) for name in sorted(media))),
+    )
     content.panel("Requests", "<h3>Slowest requests</h3>", content.per_run(worst_html))
     content.panel("Scenario", *(_scenario(label, run) for label, run in comparison.labels.items()))
-
-
-def _sinr_of(medium: str) -> Callable[[ReportRun], Plot]:
-    return lambda run: plots.sinr_map(run, medium)
 
 
 def json_for_script(content: Any) -> str:
@@ -145,11 +144,18 @@ def json_for_script(content: Any) -> str:
 def _differences(comparison: Comparison) -> str:
     heads = "".join(f'<th scope="col">{escape(group.label)}</th>' for group in comparison.groups)
     rows = "".join(
-        f'<tr><th scope="row"><code>{escape(key)}</code></th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
+        f'<tr><th scope="row"><code>{escape(key)}</code></th>{"".join(map(_cell, values))}</tr>'
         for key, values in differing_settings(comparison).items()
     )
-    table = f'<table class="figures"><thead><tr><th scope="col">setting</th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'<h3>Settings that differ</h3><div class="scroll">{table}</div>'
+    head = f'<tr><th scope="col">setting</th>{heads}</tr>'
+    return (
+        '<h3>Settings that differ</h3><div class="scroll"><table class="figures">'
+        f"<thead>{head}</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _cell(text: str) -> str:
+    return f"<td>{escape(text)}</td>"
 
 
 def _scenario(label: str, run: ReportRun) -> str:
@@ -178,9 +184,8 @@ def _tab(position: int, name: str) -> str:
 
 
 def _panel(position: int, name: str, html: str) -> str:
-    return (
-        f'<section role="tabpanel" id="panel-{position}" aria-labelledby="tab-{position}"><h2>{name}</h2>{html}</section>'
-    )
+    where = f'id="panel-{position}" aria-labelledby="tab-{position}"'
+    return f'<section role="tabpanel" {where}><h2>{name}</h2>{html}</section>'
 
 
 def _inline_script(text: str) -> str:
@@ -192,6 +197,10 @@ def _inline_script(text: str) -> str:
 
 def _sha256(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _plotly() -> str:
+    return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 def _asset(name: str) -> str:

@@ -33,6 +33,7 @@ def playback(run: ReportRun) -> dict[str, Any]:
     """
     tables = run.tables_of(run.played)
     requests = tables["requests"].sort_values(["t_arrival_s", "request_id"])
+    requests = requests[["request_id", "client", "t_arrival_s", "t_done_s", "correct"]]
     begin_s = float(requests["t_arrival_s"].min()) if len(requests) else 0.0
     devices = _devices(run, begin_s)
     index = {device["name"]: position for position, device in enumerate(devices)}
@@ -44,14 +45,14 @@ def playback(run: ReportRun) -> dict[str, Any]:
         "total": len(run.tables["requests"]),
         "requests": [
             {
-                "id": int(row.request_id),
-                "client": index[row.client],
-                "begin": _us(row.t_arrival_s, begin_s),
-                "end": None if pd.isna(row.t_done_s) else _us(row.t_done_s, begin_s),
-                "correct": None if pd.isna(row.correct) else bool(row.correct),
-                "spans": spans.get(int(row.request_id), []),
+                "id": request,
+                "client": index[client],
+                "begin": _us(arrival_s, begin_s),
+                "end": None if pd.isna(done_s) else _us(done_s, begin_s),
+                "correct": None if pd.isna(correct) else bool(correct),
+                "spans": spans.get(request, []),
             }
-            for row in requests.itertuples()
+            for request, client, arrival_s, done_s, correct in requests.itertuples(index=False, name=None)
         ],
     }
 

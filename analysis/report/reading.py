@@ -71,9 +71,7 @@ def read_run(path: Path, *, num_played: int = NUM_PLAYED) -> ReportRun:
     InputError
         If the directory holds no finished run, or a file isn't what the manifest says.
     """
-    manifest = _manifest(path)
-    for name, digest in manifest["tables"].items():
-        _verify(_table_path(path, name), digest)
+    manifest = read_manifest(path)
     columns = [name for name in TABLES["requests"].column_names if name not in _LONG_LISTS]
     requests = _read(path, "requests", columns)
     chosen = {
@@ -96,7 +94,14 @@ def read_run(path: Path, *, num_played: int = NUM_PLAYED) -> ReportRun:
     )
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read the manifest of a finished run, and make sure that its tables are what the manifest says.
+
+    Raises
+    ------
+    InputError
+        If the directory holds no finished run, or a file isn't what the manifest says.
+    """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -105,10 +110,13 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise InputError("manifest.json is not that of a run", where=str(path))
     if missing := sorted(set(TABLES) - set(manifest["tables"])):
         raise InputError(f"the run has no table {missing[0]!r}; run it again with this version", where=str(path))
+    for name, digest in manifest["tables"].items():
+        _verify(table_path(path, name), digest)
     return manifest
 
 
-def _table_path(path: Path, name: str) -> Path:
+def table_path(path: Path, name: str) -> Path:
+    """Return where a run directory has a table."""
     return path / "tables" / f"{name}.parquet"
 
 
@@ -133,7 +141,7 @@ def _read(
         chosen = ds.field("request_id").isin(ids.tolist())
         if training:
             chosen |= ds.field("request_id").is_null()
-    table = ds.dataset(_table_path(path, name)).to_table(
+    table = ds.dataset(table_path(path, name)).to_table(
         columns=None if columns is None else list(columns), filter=chosen
     )
     return to_pandas(table)

@@ -18,7 +18,9 @@ def worst_html(run: ReportRun) -> str:
     slow = "".join(_slow_row(run, rows.loc[request]) for request in run.slowest)
     parts = []
     if slow:
-        head = "<th>request</th><th>client</th><th>latency</th><th>experts</th><th>answer</th><th>where the time went</th>"
+        head = (
+            "<th>request</th><th>client</th><th>latency</th><th>experts</th><th>answer</th><th>where the time went</th>"
+        )
         legend = "".join(f'<span><i class="span-{group}"></i>{group}</span>' for group in SPAN_GROUPS)
         parts.append(
             f'<p class="legend">{legend}</p><div class="scroll"><table class="worst"><thead><tr>{head}</tr></thead>'
@@ -39,7 +41,8 @@ def _slow_row(run: ReportRun, row: pd.Series[Any]) -> str:
     request = int(row["request_id"])
     path = critical_path(run.tables_of([request]), request)
     experts = ", ".join(
-        f"{expert}&thinsp;@&thinsp;{escape(str(host))}" for expert, host in zip(row["experts"], row["hosts"], strict=True)
+        f"{expert}&thinsp;@&thinsp;{escape(str(host))}"
+        for expert, host in zip(row["experts"], row["hosts"], strict=True)
     )
     answer = "–" if pd.isna(row["correct"]) else "right" if row["correct"] else "wrong"
     late = "" if pd.isna(row["deadline_met"]) or row["deadline_met"] else ' <em class="late">late</em>'
@@ -68,15 +71,14 @@ def _bar(path: list[Span]) -> str:
 
 def _span_table(path: list[Span]) -> str:
     begin_s = path[0].t_ready_s
-    rows = "".join(
-        f"<tr><td>{escape(span.kind)}</td><td>{_place(span, escaped=True)}</td><td>{1e3 * (span.t_ready_s - begin_s):.4f}</td>"
-        f"<td>{1e3 * (span.t_start_s - span.t_ready_s):.4f}</td><td>{1e3 * (span.t_end_s - span.t_start_s):.4f}</td></tr>"
-        for span in path
-    )
+    rows = []
+    for span in path:
+        times_s = (span.t_ready_s - begin_s, span.t_start_s - span.t_ready_s, span.t_end_s - span.t_start_s)
+        cells = [escape(span.kind), escape(_place(span)), *(f"{1e3 * seconds:.4f}" for seconds in times_s)]
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     head = "<th>span</th><th>where</th><th>from (ms)</th><th>waits (ms)</th><th>takes (ms)</th>"
-    return f'<table class="spans"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<table class="spans"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _place(span: Span, *, escaped: bool = False) -> str:
-    text = span.src if span.src == span.dst else f"{span.src} → {span.dst}"
-    return escape(text) if escaped else text
+def _place(span: Span) -> str:
+    return span.src if span.src == span.dst else f"{span.src} → {span.dst}"
