@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test lint bench docs clean
 
 quickstart: .venv/.runtime
 	$(BIN)/nmoe-sim run scenarios/quickstart.yaml --out runs/quickstart --overwrite
@@ -20,8 +20,11 @@ lint: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/offload.py
 
+docs: .venv/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv runs dist build
+	rm -rf .venv runs dist build site
 
 .venv/.runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from nmoe_sim.inference.arrivals.process import Arrivals, unit_poisson
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import NonNegative, Positive
-from nmoe_sim.scenario.spec import Spec
 
 
-class FlashCrowd(Spec):
+class FlashCrowd(Arrivals):
     """Poisson arrivals whose rate is ``factor`` times as high for a while.
 
-    By time change: the arrivals of a Poisson process of rate 1 are put where the integral of the rate
+    By time change: the points of a Poisson process of rate 1 are put where the integral of the rate
     reaches them (Çinlar 1975, section 4.7).
     """
 
@@ -35,16 +35,12 @@ class FlashCrowd(Spec):
         """Return increasing arrival times in [0, duration_s)."""
         t_s = np.minimum([0.0, self.crowd_start_s, self.crowd_start_s + self.crowd_s, duration_s], duration_s)
         expected = np.cumsum([0.0, *np.diff(t_s) * self.rate_hz * [1.0, self.factor, 1.0]])
-        count = int(expected[-1] + 10 * np.sqrt(expected[-1]) + 20)
-        while True:
-            unit = np.cumsum(streams.exponential("arrivals", client, np.arange(count)))
-            if unit[-1] >= expected[-1]:
-                return np.asarray(np.interp(unit[unit < expected[-1]], expected, t_s))
-            count *= 2
+        points = unit_poisson(streams, client, float(expected[-1]))
+        return np.asarray(np.interp(points[points < expected[-1]], expected, t_s))
 
     def mean_rate_hz(self, client: int) -> float:
-        """Return the highest mean rate a run can see: the planner reckons with the crowd."""
-        return self.rate_hz * self.factor
+        """Return the long-run mean rate; one crowd doesn't change it."""
+        return self.rate_hz
 
 
 FAMILIES = {"arrivals": [FlashCrowd]}
