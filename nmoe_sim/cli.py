@@ -7,6 +7,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -111,6 +112,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dry-run", action="store_true", help="list the runs and what they will cost; run nothing")
     sub.add_argument("--quiet", action="store_true", help="print errors and warnings only")
     add_plugin_option(sub)
+
+    sub = add("report", _report, "write one self-contained report.html about finished runs")
+    sub.add_argument("run_dir", nargs="+", metavar="RUN_DIR", help="directory of a finished run; several to compare")
+    sub.add_argument("--out", metavar="FILE", help="the file (default: RUN_DIR/report.html, or beside several runs)")
+
+    sub = add("trace", _trace, "write a trace of a finished run that a trace viewer opens")
+    sub.add_argument("run_dir", metavar="RUN_DIR", help="directory of a finished run")
+    sub.add_argument("--out", metavar="FILE", help="the file (default: RUN_DIR/trace.json)")
+    sub.add_argument("--from-s", type=_seconds, metavar="T", help="leave out what ends before this simulated time")
+    sub.add_argument("--to-s", type=_seconds, metavar="T", help="leave out what begins after this simulated time")
+    sub.add_argument(
+        "--max-events", type=_num_events, metavar="N", help="most requests, jobs and hops (default: 200000)"
+    )
 
     add("schema", _schema, "print the JSON Schema of a scenario")
     add("scenarios", _scenarios, "list the shipped scenarios")
@@ -242,6 +256,44 @@ def _dry_run(options: argparse.Namespace, plan: Plan) -> int:
     flop, requests = todo["training_flop"].sum(), todo["requests"].sum()
     print(f"to do: {len(todo)} runs, {flop:.3g} FLOP of training, {requests:,} requests")
     return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from analysis.report import write_report
+
+    print(f"report: {write_report(options.run_dir, options.out)}")
+    return 0
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from analysis.trace import MAX_EVENTS, write_trace
+
+    most = MAX_EVENTS if options.max_events is None else options.max_events
+    trace = write_trace(options.run_dir, options.out, from_s=options.from_s, to_s=options.to_s, max_events=most)
+    print(f"trace: {trace.path} ({trace.num_slices:,} requests, jobs and hops); open it at https://ui.perfetto.dev")
+    if trace.num_left_out:
+        why = "the most events" if trace.cut else "the window"
+        _show_warning(
+            f"{trace.num_left_out:,} requests, jobs and hops are left out by {why}: the trace begins at "
+            f"{trace.from_s:g} s and ends at {trace.to_s:g} s; choose with --from-s, --to-s and --max-events"
+        )
+    return 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = nan
+    if not isfinite(seconds):
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, got {text!r}")
+    return seconds
+
+
+def _num_events(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
 
 
 def _schema(options: argparse.Namespace) -> int:
