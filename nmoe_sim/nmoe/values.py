@@ -82,5 +82,5 @@ class ValueStore:
         values = {name: tensor.detach().cpu().contiguous() for name, tensor in compute().items()}
         self.computed.append(stage)
         if path is not None:
-            write_bytes(path, save(values, metadata={"stage": stage, "key": digest}))
+            write_bytes(path, save(values, metadata={"key": digest}))  # one entry: their order isn't fixed
         return values

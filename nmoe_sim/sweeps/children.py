@@ -52,7 +52,8 @@ class Children:
                 self._all.discard(child)
             raise
         with self._lock:
-            self._idle.append(child)
+            if not self._closed:
+                self._idle.append(child)
         return answer
 
     def close(self) -> None:
@@ -60,6 +61,7 @@ class Children:
         with self._lock:
             self._closed = True
             idle, busy = self._idle, self._all.difference(self._idle)
+            self._idle, self._all = [], set()
         for child in busy:
             child.kill()
         for child in idle:

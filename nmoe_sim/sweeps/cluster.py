@@ -52,7 +52,8 @@ class DaskCluster:
         """See ``Backend``: the threads of all workers there are now."""
         if self._client.status not in ("running", "connecting"):
             raise RunError("the connection to the Dask scheduler is lost; run the same command again to go on")
-        return max(1, sum(self._client.nthreads().values()))
+        num_threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(num_threads.values()))
 
     def submit(self, task: dict[str, Any]) -> Future[dict[str, Any]]:
         """See ``Backend``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nmoe_sim.checks import check
 from nmoe_sim.preparation import prepare_clock
 from nmoe_sim.scenario.dump import digest, resolve_spec
-from nmoe_sim.sweeps.plan import STAGES, Plan, Run
+from nmoe_sim.sweeps.plan import STAGES, Plan, Run, setting_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def estimate(plan: Plan, done: Collection[str] = ()) -> pd.DataFrame:
         rows.append(
             {
                 "run_id": run.run_id,
-                **{key: str(value) for key, value in run.settings.items()},
+                **{key: setting_text(value) for key, value in run.settings.items()},
                 "seed": run.scenario.seed,
                 "requests": round(rate_hz * run.scenario.inference.duration_s),
                 "training_flop": sum(costs[kind][stage] for stage in trains),

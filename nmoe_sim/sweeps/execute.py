@@ -122,7 +122,12 @@ def run_sweep(
     try:
         with store.writing():
             result = SweepResult(folder, num_skipped=len(store.done()))
-            _work(plan, store, backend, watch, result)
+            try:
+                _work(plan, store, backend, watch, result)
+            except BaseException:  # an interrupt, most often: what the workers have finished meanwhile counts
+                backend.close()
+                store.read_records()
+                raise
             result.num_done, result.failed = len(store.done()), store.failed()
     finally:
         backend.close()

@@ -48,7 +48,7 @@ class Run:
     def label(self) -> str:
         """The varied settings and the seed, in one line."""
         pairs = [*self.settings.items(), ("seed", self.scenario.seed)]
-        return " ".join(f"{key}={_text(value)}" for key, value in pairs)
+        return " ".join(f"{key}={setting_text(value)}" for key, value in pairs)
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,13 @@ def _check(scenario: Scenario, changes: Table) -> Layout:
 def _in_sweep(error: InputError, changes: Table) -> InputError:
     """Return an error about a variant with its place: where the setting was varied, and by what else."""
     where, message, key = error.where, error.message, error.key or ""
+    elsewhere = where is not None and where not in {node.where for node in changes.entries.values()}
     if where is None:
         mine = [
             name for name in changes.entries if f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
         ]
         where = changes.key_where[mine[0]] if mine else changes.where
-    if len(changes.entries) > 1 or where != next((node.where for node in changes.entries.values()), where):
+    if elsewhere or len(changes.entries) > 1:
         shown = ", ".join(f"{name}: {_shown(node)}" for name, node in changes.entries.items())
         message = f"{message} (in the variant {{{clip(shown, _MAX_SHOWN)}}})"
     return InputError(message, where=where, key=error.key)
@@ -230,5 +231,6 @@ def _derived(sweep: Sweep, columns: Mapping[str, ColumnType]) -> dict[str, Expre
     return found
 
 
-def _text(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """Return a setting's value, short."""
     return f"{value:g}" if isinstance(value, float) else "null" if value is None else str(value)

@@ -8,19 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from nmoe_sim.errors import InputError
 from nmoe_sim.families import families
 from nmoe_sim.scenario.build import build_spec
 from nmoe_sim.scenario.loader import load
 from nmoe_sim.scenario.messages import clip, show
-from nmoe_sim.scenario.quantities import Count, Seed
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.scenario.source import read
-from nmoe_sim.scenario.spec import Spec
+from nmoe_sim.scenario.spec import Families, Spec
 from nmoe_sim.scenario.tree import Node, Sequence, Table, to_python
 from nmoe_sim.shipped import folder, resolve
+
+MAX_SEEDS = 100_000
+"""Most seeds of a sweep."""
+
+
+def _check_seeds(value: Any) -> Any:
+    many = value if isinstance(value, tuple) else (value,)
+    low, high = (0, 2**63 - 1) if isinstance(value, tuple) else (1, MAX_SEEDS)
+    if many and all(type(one) is int and low <= one <= high for one in many):
+        return value
+    raise ValueError(f"must be how many, from 1 to {MAX_SEEDS:,}, or a list of whole numbers at least 0")
+
 
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
 
@@ -33,14 +44,14 @@ class SweepSpec(Spec):
     description: str = ""
     """One line about it."""
     base: str | dict[str, Any]
-    """Scenario that is varied: a file relative to this one, the name of a shipped scenario, or a mapping."""
+    """Scenario to vary: a file relative to this one, the name of a shipped one, or a mapping with ``extends``."""
     grid: dict[str, Values] = Field(default_factory=dict)
     """Dotted setting -> its values; all combinations, the last setting varies fastest."""
     zip: dict[str, Values] = Field(default_factory=dict)
     """Dotted setting -> its values; the first of each, then the second of each: equally many."""
     list: Annotated[tuple[dict[str, Any], ...] | None, Field(min_length=1)] = None
     """Variants one by one: mappings of dotted setting -> value; an empty one is the base itself."""
-    seeds: Count | Annotated[tuple[Seed, ...], Field(min_length=1)] = 1
+    seeds: Annotated[int | tuple[int, ...], BeforeValidator(_check_seeds)] = 1
     """How many seeds, counted up from the base's, or which."""
     derived: dict[str, str] = Field(default_factory=dict)
     """New column -> arithmetic over columns of ``runs.parquet``."""
@@ -114,11 +125,7 @@ def load_sweep(path: str | Path, *, plugins: Iterable[str | Path] = ()) -> Sweep
     file = _resolve_sweep(str(path))
     source = read(str(file))
     spec = build_spec(SweepSpec, source, {})
-    base = source.entries["base"]
-    if isinstance(base, Table):
-        scenario = Scenario.from_tree(base, known)
-    else:
-        scenario = load(str(_base_file(file, base)), families=known)
+    scenario = _base(file, source.entries["base"], known)
     sweep = Sweep(spec, source, scenario, tuple(plugin.resolve() for plugin in files))
     _check_settings(sweep)
     return sweep
@@ -139,8 +146,25 @@ def _resolve_sweep(name: str) -> Path:
     return by_name[name]
 
 
+def _base(file: Path, base: Node, known: Families) -> Scenario:
+    if not isinstance(base, Table):
+        return load(str(_base_file(file, base)), families=known)
+    if "extends" not in base.entries:
+        return Scenario.from_tree(base, known)
+    below = load(str(_base_file(file, base.entries["extends"])), families=known)
+    entries = {key: node for key, node in base.entries.items() if key != "extends"}
+    try:
+        return below.replace(entries)
+    except InputError as error:
+        if error.where is not None or error.key is None:
+            raise
+        raise InputError(error.message, where=base.key_where.get(error.key, base.where), key=error.key) from error
+
+
 def _base_file(file: Path, base: Node) -> Path:
-    name = str(to_python(base))
+    name = to_python(base)
+    if not isinstance(name, str) or not name:
+        raise InputError(f"must name one file, got {show(name)}", where=base.where, key="base")
     beside = file.parent / name
     try:
         if beside.is_file():
