@@ -1,4 +1,4 @@
-"""Pictures of the site, made while it is built: the gallery from small runs, the tutorial's figure by the tutorial's own code."""
+"""Pictures of the site, made while it is built: the gallery's from small runs, the tutorial's by its own code."""
 
 from __future__ import annotations
 
@@ -139,9 +139,10 @@ def _tutorial_figure() -> Path:
 def _page() -> str:
     commands = "\n".join(f"$ {command}" for command in COMMANDS)
     parts = [
-        "# Gallery\n\nEvery figure of `analysis.figures` with the three lines that make it. They take tables, and give a matplotlib "
-        "figure at a paper's column width; `save` writes PDF, SVG or PNG. The pictures were made while this page was built, from "
-        "these runs (five devices and a few rounds, so the figures show what a figure looks like, not a result):\n\n"
+        "# Gallery\n\nEvery figure of `analysis.figures` with the three lines that make it. They take tables, and give "
+        "a matplotlib figure at a paper's column width; `save` writes PDF, SVG or PNG. The pictures were made while "
+        "this page was built, from these runs (five devices and a few rounds: they show what a figure looks like, not "
+        "a result):\n\n"
         f"```console\n{commands}\n```\n\n```python\n{IMPORTS}```"
     ]
     for name, (meaning, code) in FIGURES.items():

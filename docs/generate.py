@@ -63,10 +63,11 @@ def tables_page() -> str:
         return f"`{column.name}`{marks}", f"`{column.dtype}`", column.unit, null, column.meaning
 
     parts = [
-        "# Tables\n\nEvery run writes these tables to `tables/NAME.parquet`, and `load_run(path).tables[NAME]` is a pandas "
-        "data frame. Times are simulated seconds from the start of the run. A value that doesn't apply is null, never 0. "
-        "Columns marked **key** identify a row; a key column may be null. Unit and meaning are also in the Parquet "
-        "files, as metadata of each column. This page is made from the declarations in `nmoe_sim/results/tables.py`."
+        "# Tables\n\nEvery run writes these tables to `tables/NAME.parquet`, and `load_run(path).tables[NAME]` is a "
+        "pandas data frame. Times are simulated seconds from the start of the run. A value that doesn't apply is null, "
+        "never 0. Columns marked **key** identify a row; a key column may be null. Unit and meaning are also in "
+        "the Parquet files, as metadata of each column. This page is made from "
+        "the declarations in `nmoe_sim/results/tables.py`."
     ]
     for name, declared in TABLES.items():
         rows = (row(column, declared.key) for column in declared.columns)
@@ -81,11 +82,11 @@ SECTIONS = ("radio", "model", "training", "inference")
 def scenario_page() -> str:
     """Return the page of the scenario's keys."""
     parts = [
-        "# Scenario keys\n\nA scenario is a YAML 1.2 mapping. What is left out has the default shown; the run directory's "
-        "`scenario.yaml` holds every setting in force. A key of a family holds a mapping whose `kind` picks one "
-        "implementation (in `devices` and `base_station` the key is `profile`); the other keys are that "
-        "implementation's own. Numbers are plain: the unit is the suffix of the key's name. `nmoe-sim schema` prints the "
-        "same as JSON Schema. This page is made from the classes the loader checks with.",
+        "# Scenario keys\n\nA scenario is a YAML 1.2 mapping. What is left out has the default shown; the run "
+        "directory's `scenario.yaml` holds every setting in force. A key of a family holds a mapping whose `kind` "
+        "picks one implementation (in `devices` and `base_station` the key is `profile`); the other keys are that "
+        "implementation's own. Numbers are plain: the unit is the suffix of the key's name. `nmoe-sim schema` prints "
+        "the same as JSON Schema. This page is made from the classes the loader checks with.",
         "## Top level",
         table(
             ("key", "type", "default", "meaning"),
@@ -217,8 +218,8 @@ def errors_page() -> str:
     parts = [
         "# Errors\n\nWhat is wrong with an input is said in one line on stderr, before anything runs:\n\n"
         "```text\nerror: FILE:LINE:COLUMN: KEY: RULE, got VALUE; REMEDY\n```\n\n"
-        "An error in a setting from the command line names the option, such as `--set radio.bandwidth_hz=-1`, in place of "
-        "the file; a file that can't be read is named alone. The exit status is 2, and no output directory is left "
+        "An error in a setting from the command line names the option, such as `--set radio.bandwidth_hz=-1`, in place "
+        "of the file; a file that can't be read is named alone. The exit status is 2, and no output directory is left "
         "behind. In Python the same text is `str(error)` of `nmoe_sim.InputError`, whose `where`, `key` and `message` "
         "are its parts; a run that fails after it has started raises `nmoe_sim.RunError`, exit status 1.\n\n"
         "The messages below were given while this page was made."
