@@ -141,9 +141,9 @@ def _read(
         chosen = ds.field("request_id").isin(ids.tolist())
         if training:
             chosen |= ds.field("request_id").is_null()
-    table = ds.dataset(table_path(path, name)).to_table(
-        columns=None if columns is None else list(columns), filter=chosen
-    )
+    wanted = None if columns is None else list(columns)
+    # Few batches ahead: the scan of a large file then keeps to some hundred megabytes.
+    table = ds.dataset(table_path(path, name)).to_table(columns=wanted, filter=chosen, batch_readahead=2)
     return to_pandas(table)
 
 

@@ -114,13 +114,8 @@ def test_playback_runs_pauses_and_can_be_moved(page: Page) -> None:
     assert "0 in flight" in page.inner_text("#clock")
     assert page.evaluate("document.getElementById('map').toDataURL()") != picture
     page.select_option("#run", "1")
-    assert (
-        page.inner_text("#clock")
-        .split(" answered")[0]
-        .endswith(
-            page.evaluate("String(JSON.parse(document.getElementById('data').textContent).runs[1].requests.length)")
-        )
-    )
+    total = page.evaluate("JSON.parse(document.getElementById('data').textContent).runs[1].requests.length")
+    assert f"of {total} answered" in page.inner_text("#clock")
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(page: Page) -> None:
