@@ -59,7 +59,7 @@ def test_clients_and_seeds_draw_apart(process: Any) -> None:
     [
         Poisson(rate_hz=(1.0, 2.0)),
         Deterministic(rate_hz=(1.0, 2.0)),
-        Diurnal(rate_hz=(1.0, 2.0)),
+        Diurnal(rate_hz=(1.0, 2.0), period_s=9.0),
         Mmpp(rate_hz=(1.0, 2.0)),
     ],
 )
@@ -107,7 +107,8 @@ def test_too_many_changes_of_state_are_an_error() -> None:
         ({"rate_hz": "2"}, "rate_hz: must be a number"),
         ({"kind": "deterministic", "offset_s": -1}, "offset_s: must be at least 0"),
         ({"kind": "deterministic", "offset_s": [-1]}, "offset_s: client 0 has -1"),
-        ({"kind": "diurnal", "amplitude": 1.1}, "amplitude: must be at most 1"),
+        ({"kind": "diurnal", "period_s": 9, "amplitude": 1.1}, "amplitude: must be at most 1"),
+        ({"kind": "diurnal"}, "period_s: missing; it must be given"),
         ({"kind": "mmpp", "rates_hz": [1]}, "rates_hz"),
         ({"kind": "mmpp", "rates_hz": [1, 2, 3]}, "arrivals: 3 rates_hz and 2 mean_sojourn_s; give one of each"),
         ({"kind": "mmpp", "rates_hz": [0, 0]}, "arrivals: no state asks anything"),
@@ -127,7 +128,7 @@ def test_a_wrong_setting_is_an_input_error(settings: Mapping[str, Any], message:
         {"kind": "poisson", "rate_hz": [1, 2.5]},
         {"kind": "deterministic", "rate_hz": 2, "offset_s": [0, 1]},
         {"kind": "deterministic", "offset_s": "random"},
-        {"kind": "diurnal", "peak_s": 3600},
+        {"kind": "diurnal", "period_s": 86400, "peak_s": 3600},
         {"kind": "mmpp", "rates_hz": [0, 1, 2], "mean_sojourn_s": [1, 2, 3], "rate_hz": 2},
     ],
 )

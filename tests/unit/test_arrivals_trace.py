@@ -76,17 +76,18 @@ def test_a_client_that_does_not_exist_is_an_error(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "load.csv: not CSV: No columns"),
+        ("", "load.csv: can't be read: Empty CSV file"),
         ("t_s\n1\n", "load.csv: no column 'client'; a trace has the columns"),
         ("t_s,client\n", "load.csv: has no rows"),
         ("t_s,client\n1,0\nsoon,0\n", "load.csv: line 3: t_s is 'soon'; give a finite time"),
         ("t_s,client\n1,0\n\n2,0\n", "load.csv: line 3: t_s is ''; give a finite time"),
+        ("t_s,client\n1,0\n,0\n", "load.csv: line 3: t_s is ''; give a finite time"),
         ("t_s,client\n1,0\n-1,0\n", "load.csv: line 3: t_s is '-1'"),
         ("t_s,client\ninf,0\n", "load.csv: line 2: t_s is 'inf'"),
         ("t_s,client\n1,-1\n", "load.csv: line 2: client is '-1'; give a number from 0, or a device's name"),
         ("t_s,client\n1,0\n1,bs0\n", "load.csv: line 3: client is 'bs0'"),
         ("t_s,client\n1,\n", "load.csv: line 2: client is ''"),
-        ("t_s,client\n1,0\n1,0,3,4\n", "load.csv: not CSV: Error tokenizing"),
+        ("t_s,client\n1,0\n1,0,3,4\n", "load.csv: can't be read: CSV parse error: Row #3: Expected 2 columns, got 4"),
         ("t_s,client\n0,0\n", "every request is at 0 s"),
     ],
 )
@@ -105,10 +106,13 @@ def test_other_broken_files(folder: Path) -> None:
     with pytest.raises(InputError, match=r"load\.txt: a trace is a \.csv or a \.parquet file"):
         scenario(file="load.txt")
     Path("load.parquet").write_text(ROWS)
-    with pytest.raises(InputError, match=r"load\.parquet: not Parquet"):
+    with pytest.raises(InputError, match=r"load\.parquet: can't be read: "):
         scenario(file="load.parquet")
     pd.DataFrame({"t_s": [0.0, None], "client": [0, 1]}).to_parquet("holes.parquet")
-    with pytest.raises(InputError, match=r"holes\.parquet: row 1: t_s is nan; give a finite"):
+    with pytest.raises(InputError, match=r"holes\.parquet: row 1: t_s is missing; give a finite"):
+        scenario(file="holes.parquet")
+    pd.DataFrame({"t_s": [0.0, 1.0], "client": [0, None]}).astype({"client": "Int64"}).to_parquet("holes.parquet")
+    with pytest.raises(InputError, match=r"holes\.parquet: row 1: client is missing; give a number"):
         scenario(file="holes.parquet")
 
 

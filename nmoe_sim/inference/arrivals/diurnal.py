@@ -27,8 +27,8 @@ class Diurnal(Arrivals):
     """Mean requests per second of each client: a number for all, or a list of one number a client."""
     amplitude: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Swing of the rate over its mean: 0 is Poisson, 1 falls to no request at all."""
-    period_s: Positive = 86_400.0
-    """Length of a cycle."""
+    period_s: Positive
+    """Length of a cycle; a day is 86400."""
     peak_s: NonNegative = 0.0
     """A time at which the rate is highest, from the start of the requests."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
 _COLUMNS = ("t_s", "client")
 _CLIENT = re.compile(r"(?:dev)?(\d{1,6})")
@@ -56,57 +55,63 @@ def parse(file: str, content: bytes) -> Requests:
     Raises
     ------
     ValueError
-        Naming file and row: not CSV or Parquet, a column missing, no rows, a time that isn't a finite number of
+        Naming file and row: neither CSV nor Parquet, a column missing, no rows, a time that isn't a finite number of
         at least 0, a client that is neither a number nor ``devNUMBER``.
     """
-    frame = _frame(file, content)
-    if missing := [name for name in _COLUMNS if name not in frame]:
+    table = _table(file, content)
+    if missing := [name for name in _COLUMNS if name not in table.column_names]:
         raise ValueError(f"{file}: no column {missing[0]!r}; a trace has the columns t_s and client")
-    if frame.empty:
+    if not table.num_rows:
         raise ValueError(f"{file}: has no rows")
-    t_s, client = _times_s(file, frame["t_s"]), _clients(file, frame["client"])
+    t_s, client = _times_s(file, table["t_s"]), _clients(file, table["client"])
     order = np.lexsort((t_s, client))
     first = np.searchsorted(client[order], np.arange(int(client.max()) + 2))
     return Requests(t_s[order], first)
 
 
-def _frame(file: str, content: bytes) -> pd.DataFrame:
-    import pandas as pd
+def _table(file: str, content: bytes) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from pyarrow import csv
 
-    match Path(file).suffix.lower():
-        case ".csv":
-            try:
-                # text first: a number that isn't one is told by its row
-                return pd.read_csv(
-                    io.BytesIO(content), dtype=str, skip_blank_lines=False, skipinitialspace=True, keep_default_na=False
+    try:
+        match Path(file).suffix.lower():
+            case ".csv":
+                # text first: a number that isn't one is told by its line
+                text = csv.ConvertOptions(column_types=dict.fromkeys(_COLUMNS, pa.string()))
+                strict = csv.ParseOptions(ignore_empty_lines=False)
+                serial = csv.ReadOptions(use_threads=False)  # only then errors tell the row
+                table = csv.read_csv(
+                    pa.BufferReader(content), read_options=serial, convert_options=text, parse_options=strict
                 )
-            except (ValueError, pd.errors.ParserError) as error:
-                raise ValueError(f"{file}: not CSV: {str(error).splitlines()[0]}") from error
-        case ".parquet" | ".pq":
-            try:
-                frame: pd.DataFrame = pq.read_table(pa.BufferReader(content)).to_pandas()
-                return frame
-            except pa.ArrowException as error:
-                raise ValueError(f"{file}: not Parquet: {str(error).splitlines()[0]}") from error
+                return table.rename_columns([name.strip() for name in table.column_names])
+            case ".parquet" | ".pq":
+                return pq.read_table(pa.BufferReader(content))
+    except pa.ArrowException as error:
+        raise ValueError(f"{file}: can't be read: {str(error).splitlines()[0]}") from error
     raise ValueError(f"{file}: a trace is a .csv or a .parquet file")
 
 
-def _times_s(file: str, column: pd.Series[Any]) -> NDArray[np.float64]:
+def _times_s(file: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
     import pandas as pd
+    import pyarrow as pa
 
-    t_s = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    try:
+        t_s = column.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:  # some isn't a number; slower, but tells which
+        t_s = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = ~((t_s >= 0) & (t_s <= 1e30))
     if wrong.any():
         raise ValueError(
             _at(file, column, int(np.argmax(wrong)), "t_s", "give a finite time of at least 0, in seconds")
         )
-    return t_s
+    return np.asarray(t_s, np.float64)
 
 
-def _clients(file: str, column: pd.Series[Any]) -> NDArray[np.int64]:
-    codes, names = column.factorize(use_na_sentinel=False)
+def _clients(file: str, column: pa.ChunkedArray) -> NDArray[np.int64]:
+    import pyarrow as pa
+
+    codes, names = column.cast(pa.string()).to_pandas().factorize(use_na_sentinel=False)
     numbers = np.full(len(names), -1, np.int64)
     for k, name in enumerate(names):
         found = _CLIENT.fullmatch(str(name).strip())
@@ -117,9 +122,9 @@ def _clients(file: str, column: pd.Series[Any]) -> NDArray[np.int64]:
     return np.asarray(numbers[codes])
 
 
-def _at(file: str, column: pd.Series[Any], row: int, name: str, remedy: str) -> str:
+def _at(file: str, column: pa.ChunkedArray, row: int, name: str, remedy: str) -> str:
     # the header of a CSV is its line 1
     place = f"line {row + 2}" if Path(file).suffix.lower() == ".csv" else f"row {row}"
-    value = column.iloc[row]
-    shown = repr(value) if isinstance(value, str) else str(value)
+    value = column[row].as_py()
+    shown = "missing" if value is None else repr(value)
     return f"{file}: {place}: {name} is {shown[:60]}; {remedy}"
