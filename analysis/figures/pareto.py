@@ -6,34 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
 from analysis.figures.style import SINGLE_COLUMN_IN, axes, color, paper_style
+from analysis.pareto import pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Better = Literal["low", "high"]
 _MARKERS = "osD^vP*X"
-
-
-def front(x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
-    """Return which points no other point beats: none is at most as large in both and smaller in one.
-
-    Parameters
-    ----------
-    x, y : arrays of float, shape (P,)
-        To be minimised; negate what is to be maximised. A point with a NaN is never on the front.
-    """
-    points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
-    on_front = np.zeros(len(points), dtype=bool)
-    best, best_x = np.inf, np.inf
-    for position in np.lexsort((points[:, 1], points[:, 0])):
-        x_here, y_here = points[position]
-        on_front[position] = y_here < best or (y_here == best and x_here == best_x)
-        if y_here < best:
-            best, best_x = y_here, x_here
-    return on_front & ~np.isnan(points).any(axis=1)
 
 
 def pareto(
@@ -64,9 +45,8 @@ def pareto(
     with paper_style():
         figure, ax = axes(width_in)
         known = runs[runs[x].notna() & runs[y].notna()]
-        signs = [1.0 if side == "low" else -1.0 for side in better]
         x_values, y_values = (known[name].to_numpy(dtype=np.float64) for name in (x, y))
-        best = front(signs[0] * x_values, signs[1] * y_values)
+        best = pareto_front(np.column_stack([x_values, y_values]), maximise=[side == "high" for side in better])
         order = np.argsort(x_values[best], kind="stable")
         where: Literal["post", "pre"] = "post" if better[0] == "low" else "pre"
         ax.step(x_values[best][order], y_values[best][order], where=where, color="0.4", linewidth=0.8, zorder=1)

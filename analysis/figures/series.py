@@ -171,7 +171,7 @@ def _cumulative(end_s: pd.Series[float], amount: pd.Series[float], t_s: Array) -
     return total[np.searchsorted(end_s.to_numpy(dtype=np.float64)[order], t_s, side="right")]
 
 
-def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
+def mean_over_seeds(values: ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
     """Return the mean over the first axis and the half-width of its Student-t confidence interval.
 
     Parameters
@@ -217,5 +217,5 @@ def bands(runs: Sequence[Sequence[Curve]]) -> list[Band]:
         x = np.unique(np.concatenate([curve.x for curve in same]))
         x = x[x >= max(curve.x[0] for curve in same)]
         values = [curve.y[np.searchsorted(curve.x, x, side="right") - 1] for curve in same]
-        averaged.append(Band(*key, x, *mean_interval(values), len(same)))
+        averaged.append(Band(*key, x, *mean_over_seeds(values), len(same)))
     return averaged

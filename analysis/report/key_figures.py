@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from analysis.figures.series import mean_interval
+from analysis.figures.series import mean_over_seeds
 from analysis.report.reading import ReportRun
 from analysis.report.runs import Comparison, Group
 
@@ -58,7 +58,7 @@ def value_text(values: list[float], figure: KeyFigure) -> tuple[str, str]:
     known = known[~np.isnan(known)]
     if not len(known):
         return "–", ""
-    mean, half_width = mean_interval(known)
+    mean, half_width = mean_over_seeds(known)
     if np.isnan(half_width):
         return _number(float(mean), 4), ""
     if half_width == 0:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.learning import X_LABELS, X_SCALES
-from analysis.figures.series import Against, Band, bands, mean_interval, training_curves
+from analysis.figures.series import Against, Band, bands, mean_over_seeds, training_curves
 from analysis.figures.style import color
 from analysis.report.plot import CATEGORIES, Plot, numbers
 from analysis.report.reading import ReportRun
@@ -38,7 +38,7 @@ def final_accuracy(comparison: Comparison, split: str) -> Plot:
     for position, group in enumerate(comparison.groups):
         finals = [_finals(run, split) for run in group.runs]
         metrics = list(finals[0].index)
-        means, halves = mean_interval([100 * final.reindex(metrics).to_numpy(dtype=np.float64) for final in finals])
+        means, halves = mean_over_seeds([100 * final.reindex(metrics).to_numpy(dtype=np.float64) for final in finals])
         trace = {
             "type": "bar",
             "name": escape(group.label),

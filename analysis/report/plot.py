@@ -41,7 +41,9 @@ def stacked(values: dict[str, list[float]], names: list[str], *, horizontal: boo
 
 
 def log_axis(title: str, shown: Any) -> dict[str, Any]:
-    """Return a logarithmic axis, with more labels where what is shown spans little."""
+    """Return a logarithmic axis, with more labels where little is spanned; linear where it is less than threefold."""
+    if len(shown) and np.max(shown) < 3 * np.min(shown):
+        return {"title": title}
     wide = len(shown) == 0 or np.max(shown) > 10 * np.min(shown)
     digits = ("1", "2", "5") if wide else ("1", "1.5", "2", "3", "4", "5", "6", "8")
     values = [float(f"{digit}e{exponent}") for exponent in range(-6, 7) for digit in digits]

@@ -15,7 +15,6 @@ from conftest import TINY
 
 from analysis import figures
 from analysis.figures.latency import SPAN_GROUPS, grouped_breakdown
-from analysis.figures.pareto import front
 from analysis.figures.series import (
     Curve,
     bands,
@@ -23,7 +22,7 @@ from analysis.figures.series import (
     energy_by_device,
     expert_use,
     link_sinr,
-    mean_interval,
+    mean_over_seeds,
     training_curves,
 )
 from nmoe_sim import load_run
@@ -108,10 +107,10 @@ def test_training_curves_count_what_had_ended(tables: Tables) -> None:
 
 
 def test_mean_interval_is_students() -> None:
-    mean, half_width = mean_interval([1.0, 2.0, 3.0])
+    mean, half_width = mean_over_seeds([1.0, 2.0, 3.0])
     assert mean == 2.0
     assert half_width == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
-    assert np.isnan(mean_interval([1.0])[1])
+    assert np.isnan(mean_over_seeds([1.0])[1])
 
 
 def test_bands_hold_the_last_value() -> None:
@@ -128,14 +127,6 @@ def test_grouped_breakdown_adds_up_to_latency(tables: Tables) -> None:
     assert tuple(spans.columns) == SPAN_GROUPS
     latency_s = tables["requests"].set_index("request_id")["latency_s"].dropna()
     np.testing.assert_allclose(spans.sum(axis=1), latency_s.loc[spans.index], rtol=1e-9)
-
-
-def test_front_is_what_nothing_beats() -> None:
-    points = np.random.default_rng(1).integers(0, 12, size=(80, 2)).astype(float)
-    points[3] = np.nan
-    beaten = [any((q <= p).all() and (q < p).any() for q in points) for p in points]
-    expected = [not b and not np.isnan(p).any() for b, p in zip(beaten, points, strict=True)]
-    assert front(points[:, 0], points[:, 1]).tolist() == expected
 
 
 FIGURES: dict[str, Callable[[list[Tables]], Any]] = {
