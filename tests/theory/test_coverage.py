@@ -6,6 +6,7 @@ The whole table, with bootstrap and batch means, is what ``benchmarks/coverage.p
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -52,4 +53,7 @@ def test_sojourn_times_are_exponential_in_steady_state(benchmark: ModuleType) ->
 def test_t_over_30_replications_covers_as_it_says(benchmark: ModuleType) -> None:
     low, high = benchmark.binomial_band(1_000)
     assert stats.binom.cdf(high, 1_000, 0.95) - stats.binom.cdf(low - 1, 1_000, 0.95) == pytest.approx(0.99, abs=0.003)
-    assert low <= benchmark.covered_by_t(0.5, 1_000, RandomStreams(benchmark.SEED)) <= high
+    covered = benchmark.covered_by_t(0.5, 1_000, RandomStreams(benchmark.SEED))
+    assert low <= covered <= high
+    documented = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    assert re.search(rf"rho 0\.5  t, 30 replications of 1,000 +{covered / 10:.1f} %", documented)
