@@ -69,7 +69,7 @@ def page(browser: Browser, report: Path, complaints: list[str]) -> Iterator[Page
 def test_it_opens_whole_and_markup_does_nothing(page: Page) -> None:
     assert page.title() == "tiny – nmoe-sim report"
     assert page.locator("section:visible").count() == 1
-    assert page.locator("section:visible .chart svg.main-svg").count() > 0
+    page.locator("section:visible .chart svg.main-svg").first.wait_for()
     page.click("[data-name=scenario]")
     assert "<script>window.broken = 1" in page.inner_text("section:visible pre >> nth=0")
     assert page.evaluate("window.broken") is None

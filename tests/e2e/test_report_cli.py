@@ -30,13 +30,13 @@ def test_report_of_a_run_is_in_its_directory(cli: Cli, runs: Path) -> None:
     assert outcome.out == f"report: {runs / '1' / 'report.html'}\n"
     html = (runs / "1" / "report.html").read_text()
     assert html.startswith("<!DOCTYPE html>")
-    assert "confidence interval" not in html.split("<script>")[0]
+    assert "confidence interval" not in html.split("<script")[0]
 
 
 def test_report_of_several_runs_is_beside_them(cli: Cli, runs: Path) -> None:
     outcome = cli("report", str(runs / "1"), str(runs / "2"), str(runs / "1"))
     assert (outcome.status, outcome.err) == (0, "")
-    text = (runs / "report.html").read_text().split("<script>")[0]
+    text = (runs / "report.html").read_text().split("<script")[0]
     assert "2 seeds" in text, "a run named twice counts once"
     assert "confidence interval" in text
 

@@ -26,7 +26,14 @@
   });
   const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     toImageButtonOptions: { format: "svg" } };
+  const needPlotly = () => {  // megabytes of script: run when the first figure is drawn, after the page is there
+    if (window.Plotly) return;
+    const script = document.createElement("script");
+    script.textContent = $("plotly").textContent;
+    document.head.append(script);
+  };
   const draw = (chart) => {
+    needPlotly();
     const plot = data.plots[chart.dataset.plot];
     drawn.add(chart);
     return Plotly.react(chart, plot.data, layout(plot.layout), options);
@@ -37,7 +44,7 @@
   // Tabs
   const tabs = [...document.querySelectorAll("[role=tab]")];
   const panels = tabs.map((tab) => $(tab.getAttribute("aria-controls")));
-  const show = (index, focus) => {
+  const show = (index, focus, soon = (work) => work()) => {
     tabs.forEach((tab, i) => {
       tab.setAttribute("aria-selected", String(i === index));
       tab.tabIndex = i === index ? 0 : -1;
@@ -45,7 +52,7 @@
     });
     if (focus) tabs[index].focus();
     tabs[index].scrollIntoView({ block: "nearest", inline: "nearest" });
-    drawAll([...panels[index].querySelectorAll(".chart")]);
+    soon(() => drawAll([...panels[index].querySelectorAll(".chart")]));
     if (panels[index].contains($("map"))) player.resize(); else player.pause();
   };
   tabs.forEach((tab, i) => {
@@ -234,6 +241,6 @@
   });
 
   const wanted = tabs.findIndex((tab) => "#" + tab.dataset.name === location.hash);
-  show(Math.max(wanted, 0));
+  show(Math.max(wanted, 0), false, (work) => requestAnimationFrame(() => setTimeout(work)));
   addEventListener("hashchange", () => { const i = tabs.findIndex((tab) => "#" + tab.dataset.name === location.hash); if (i >= 0) show(i); });
 })();
