@@ -24,12 +24,27 @@ from nmoe_sim.results.tables import TABLES, Column
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.scenario.slots import slots
 from nmoe_sim.scenario.spec import Spec
+from nmoe_sim.sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
 HELP_WIDTH = 100
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the decision records, by file name, where the navigation leaves room for them."""
+    docs = Path(config.docs_dir)
+    records: list[Any] = ["decisions/README.md"]
+    for file in sorted((docs / "decisions").glob("[0-9]*.md")):
+        records.append({file.read_text().splitlines()[0].removeprefix("# "): f"decisions/{file.name}"})
+    for group in config.nav or []:
+        for pages in group.values():
+            for page in pages if isinstance(pages, list) else []:
+                if isinstance(page, dict) and "Decisions" in page:
+                    page["Decisions"] = records
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -67,7 +82,9 @@ def tables_page() -> str:
         "pandas data frame. Times are simulated seconds from the start of the run. A value that doesn't apply is null, "
         "never 0. Columns marked **key** identify a row; a key column may be null. Unit and meaning are also in "
         "the Parquet files, as metadata of each column. This page is made from "
-        "the declarations in `nmoe_sim/results/tables.py`."
+        "the declarations in `nmoe_sim/results/tables.py`.\n\n"
+        "A sweep directory holds the same tables with a column `run_id`, and `runs.parquet`: one row a run, with its "
+        "varied settings, its summary and the sweep's derived columns."
     ]
     for name, declared in TABLES.items():
         rows = (row(column, declared.key) for column in declared.columns)
@@ -103,6 +120,7 @@ def scenario_page() -> str:
         section = held[name].section
         assert section is not None
         parts += [f"## {name}", documentation(section), keys_table(section)]
+    parts += [f"## Sweep files\n\n{documentation(SweepSpec)}", keys_table(SweepSpec)]
     parts.append("## Families\n\nEvery family is an extension point: see the how-to pages.")
     for family, kinds in families().items():
         parts.append(f"### {family}")
@@ -145,7 +163,7 @@ def key_rows(
             inner = inner if isinstance(inner, Spec) else None
             yield from key_rows(slot.section, prefix=f"{path}.", given=inner)
         else:
-            value = getattr(given, name) if given is not None else info.default
+            value = getattr(given, name) if given is not None else info.get_default(call_default_factory=True)
             required = given is None and info.is_required()
             default = "must be given" if required else f"`{shown(value)}`"
             yield f"`{path}`", type_text(schemas[name]), default, meaning

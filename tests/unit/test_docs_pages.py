@@ -68,6 +68,8 @@ def test_every_key_is_on_the_page_of_scenarios() -> None:
     for name, section in SECTIONS.items():
         text = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
         assert {key for key in section.model_fields if f"\n| `{key}` |" not in text} == set()
+    assert "Undefined" not in page
+    assert "\n| `grid` | mapping | `{}` |" in page.split("\n## Sweep files\n")[1]
     for family, kinds in families().items():
         for kind, cls in kinds.items():
             text = page.split(f"{{ #{family}-{kind} }}\n")[1].split("\n###")[0]
@@ -92,7 +94,7 @@ def test_types_and_defaults_in_words() -> None:
 
 def test_every_command_is_on_its_page() -> None:
     page = generate.command_line_page()
-    for command in ("run", "check", "place", "schema", "scenarios"):
+    for command in ("run", "check", "place", "sweep", "report", "trace", "schema", "scenarios"):
         assert f"## {command}\n\n```text\nusage: nmoe-sim {command}" in page
 
 
@@ -106,7 +108,10 @@ def test_errors_are_those_the_loader_gives() -> None:
 def test_every_figure_is_in_the_gallery() -> None:
     from analysis import figures
 
-    functions = {name for name in figures.__all__ if callable(getattr(figures, name))} - {"paper_style", "save"}
+    functions = {name for name in figures.__all__ if callable(getattr(figures, name))} - {
+        "paper_style",
+        "save",
+    }  # those that draw
     assert set(gallery.FIGURES) == functions
     for _, code in gallery.FIGURES.values():
         assert len(code.splitlines()) == 3
