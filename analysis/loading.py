@@ -1,4 +1,4 @@
-"""Sweeps read back: as pandas tables, or with SQL where they don't fit memory."""
+"""Sweeps read back as pandas tables; ``query`` is for those that don't fit memory."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.queries import query
+from analysis.sweep_directory import first_line, read_runs
 from nmoe_sim.errors import InputError
-from nmoe_sim.results.rundir import MANIFEST, to_pandas
+from nmoe_sim.results.rundir import to_pandas
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
-RUNS = "runs"
-"""Name of the table of runs."""
+__all__ = ["SweepResult", "SweepTables", "load_sweep", "query"]
 
 
 class SweepTables(Mapping[str, "pd.DataFrame"]):
@@ -54,7 +54,7 @@ class SweepTables(Mapping[str, "pd.DataFrame"]):
         try:
             table = dataset.dataset(folder, format="parquet", partitioning=partitioning).to_table()
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"not a table: {_first_line(error)}", where=str(folder)) from error
+            raise InputError(f"not a table: {first_line(error)}", where=str(folder)) from error
         frame = to_pandas(table)
         if "run_id" not in frame:
             raise InputError("a table of a sweep has a column run_id", where=str(folder))
@@ -88,100 +88,6 @@ def load_sweep(path: str | Path) -> SweepResult:
         If it holds no sweep.
     """
     path = Path(path)
-    runs = _runs(path)
+    runs = read_runs(path)
     result = SweepResult(path, runs, SweepTables(path / "tables", []))
     return SweepResult(path, runs, SweepTables(path / "tables", result.done["run_id"].tolist()))
-
-
-def query(path: str | Path, sql: str) -> pd.DataFrame:
-    """Run SQL over a sweep or a run directory; needs DuckDB (``pip install 'nmoe-sim[query]'``).
-
-    Every table is a view of its name, and ``runs`` that of ``runs.parquet``. Files are read in parts, only the
-    columns and rows that the query needs, so a sweep may be larger than memory; what a query sorts or
-    joins beyond that goes to a temporary folder.
-
-    Parameters
-    ----------
-    path : str or Path
-        A sweep directory (views have a column ``run_id`` and hold runs that are done), or that of one run.
-    sql : str
-        One SELECT in DuckDB's dialect. It runs with the rights of this process: don't take it from others.
-
-    Returns
-    -------
-    DataFrame
-        Integers and booleans are of pandas' nullable types.
-
-    Raises
-    ------
-    InputError
-        If DuckDB isn't installed, the directory holds neither, or the SQL is wrong.
-
-    Examples
-    --------
-    >>> query("runs/sweep", '''
-    ...     SELECT client, quantile_cont(latency_s, 0.95) AS p95_s FROM requests JOIN runs USING (run_id)
-    ...     WHERE runs.seed = 3 GROUP BY client
-    ... ''')  # doctest: +SKIP
-    """
-    import tempfile
-
-    try:
-        import duckdb
-    except ModuleNotFoundError as error:
-        raise InputError("queries need DuckDB; pip install 'nmoe-sim[query]'") from error
-    path = Path(path)
-    with tempfile.TemporaryDirectory() as spill, duckdb.connect(config={"temp_directory": spill}) as connection:
-        try:
-            if (path / MANIFEST).exists():
-                _view_run(connection, path)
-            else:
-                _view_sweep(connection, path)
-            if [statement.type for statement in duckdb.extract_statements(sql)] != [duckdb.StatementType.SELECT]:
-                raise InputError("the SQL must be one SELECT", where=str(path))
-            return to_pandas(connection.sql(sql).to_arrow_table())
-        except duckdb.Error as error:
-            raise InputError(_first_line(error), where=str(path)) from error
-
-
-def _runs(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        runs = to_pandas(pq.read_table(pa.BufferReader((path / "runs.parquet").read_bytes())))
-    except OSError as error:
-        raise InputError("no sweep here: runs.parquet is missing", where=str(path)) from error
-    except pa.ArrowException as error:
-        raise InputError(f"runs.parquet is damaged: {_first_line(error)}", where=str(path)) from error
-    if "run_id" not in runs:
-        raise InputError("runs.parquet is not that of a sweep: it has no column run_id", where=str(path))
-    return runs
-
-
-def _view_run(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    for file in sorted((path / "tables").glob("*.parquet")):
-        _create_view(connection, file.stem, str(file), "")
-
-
-def _view_sweep(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    has_status = "status" in _runs(path)
-    _create_view(connection, RUNS, str(path / "runs.parquet"), "")
-    done = " WHERE run_id IN (SELECT run_id FROM runs" + (" WHERE status = 'done')" if has_status else ")")
-    for folder in sorted((path / "tables").glob("*")):
-        if any(folder.rglob("*.parquet")):
-            _create_view(connection, folder.name, f"{folder}/**/*.parquet", done)
-
-
-def _create_view(connection: duckdb.DuckDBPyConnection, name: str, pattern: str, where: str) -> None:
-    folder, _, rest = pattern.partition("/**/")
-    escaped = "".join(f"[{c}]" if c in "[*?" else c for c in folder) + (f"/**/{rest}" if rest else "")
-    literal = escaped.replace("'", "''")
-    # folders run_id=… give a column; without them the files have it
-    hive = f", hive_partitioning={any(Path(folder).glob('run_id=*'))}, hive_types_autocast=false"
-    quoted = name.replace('"', '""')
-    connection.execute(f"CREATE VIEW \"{quoted}\" AS SELECT * FROM read_parquet('{literal}'{hive}){where}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
