@@ -13,7 +13,7 @@ from nmoe_sim.checks import check, concerns
 from nmoe_sim.errors import InputError
 from nmoe_sim.lifecycle import simulate
 from nmoe_sim.preparation import prepare
-from nmoe_sim.results.rundir import MANIFEST, RunResult, claim, clear, load_run, write_json, write_table, write_text
+from nmoe_sim.results.rundir import MANIFEST, RunResult, claim, clear, load_run, write_json, write_text
 from nmoe_sim.results.tables import TABLES
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.learning import Learning, Progress, no_progress
@@ -71,6 +71,7 @@ def run(
         raise InputError(f"can't be made: {error.strerror}; choose another --out", where=str(out_dir)) from error
     clear(out_dir)
     write_text(out_dir / "scenario.yaml", scenario.to_yaml())
+    learning.simulation.recorder.spill_to(out_dir / "tables")
     simulate(learning, layout)
     _write(out_dir, scenario, learning, started)
     return load_run(out_dir)
@@ -78,8 +79,8 @@ def run(
 
 def _write(out_dir: Path, scenario: Scenario, learning: Learning, started: float) -> None:
     recorder = learning.simulation.recorder
-    digests = {name: write_table(recorder.arrow(name), out_dir / "tables" / f"{name}.parquet") for name in TABLES}
     [row] = recorder.arrow("summary").to_pylist()
+    digests = {name: recorder.save(name, out_dir / "tables" / f"{name}.parquet") for name in TABLES}
     write_json(out_dir / "summary.json", row)
     manifest = {
         "scenario": scenario.name,

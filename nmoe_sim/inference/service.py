@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from simpy.events import Event, Process, Timeout
+from simpy.events import Event, Timeout
 
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.inference.routing import Query, RoutingPolicy
@@ -35,7 +35,7 @@ class RequestCosts:
     """For each expert."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Served:
     """What the clock found out about one request."""
 
@@ -93,6 +93,8 @@ class Service:
         self._patience_s = np.inf if at_deadline == "wait" or deadline_s is None else deadline_s
         self._combine_late = at_deadline == "combine"
         self._monitor = NetworkMonitor(simulation, self._hosts, view_period_s)
+        self._num_open = 0
+        self._all_closed: Event | None = None  # set once the last request has arrived
 
     def run(
         self, workload: Workload, arrived: Callable[[], None] = lambda: None
@@ -104,16 +106,24 @@ class Service:
         env = self._env
         start_s = env.now
         served: list[Served] = []
-        processes: list[Process] = []
         for i, (t_s, client, sample) in enumerate(
             zip(workload.t_s.tolist(), workload.client.tolist(), workload.sample.tolist(), strict=True)
         ):
             yield env.timeout(max(0.0, start_s + t_s - env.now))
             served.append(Served(env.now))
-            processes.append(env.process(self._request(i, client, sample, served[-1])))
+            self._num_open += 1
+            env.process(self._request(i, client, sample, served[-1])).callbacks.append(self._close)
+            self._simulation.recorder.spill()
             arrived()
-        yield env.all_of(processes)
+        if self._num_open:
+            self._all_closed = Event(env)
+            yield self._all_closed
         return served
+
+    def _close(self, request: Event) -> None:
+        self._num_open -= 1
+        if self._all_closed is not None and not self._num_open:
+            self._all_closed.succeed()
 
     def _request(self, request_id: int, client: int, sample: int, served: Served) -> Generator[Event, None, None]:
         env, costs = self._env, self._costs

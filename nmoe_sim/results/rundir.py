@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,12 +58,38 @@ def write_table(table: pa.Table, path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, without reading it whole."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class RunTables(Mapping[str, "pd.DataFrame"]):
+    """A run's tables by name; each is read, and checked against the manifest, when first asked for."""
+
+    def __init__(self, path: Path, digests: Mapping[str, str]) -> None:
+        self._path = path
+        self._digests = digests
+        self._loaded: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._loaded:
+            self._loaded[name] = _read(self._path / "tables" / f"{name}.parquet", self._digests[name])
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+
 @dataclass(frozen=True)
 class RunResult:
     """A finished run."""
 
     path: Path
-    tables: dict[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]
     """pandas tables by name, as declared in ``nmoe_sim.results.tables``; missing values are null."""
     summary: dict[str, Any]
     """The row of the ``summary`` table."""
@@ -81,7 +107,7 @@ def load_run(path: str | Path) -> RunResult:
     path = Path(path)
     manifest = _manifest(path)
     digests: Mapping[str, str] = manifest["tables"]
-    tables = {name: _read(path / "tables" / f"{name}.parquet", digest) for name, digest in digests.items()}
+    tables = RunTables(path, digests)
     summary = tables["summary"].iloc[0]
     return RunResult(path, tables, {str(k): None if _is_null(v) else v for k, v in summary.items()}, manifest)
 
@@ -93,16 +119,15 @@ def _is_null(value: Any) -> bool:
 
 
 def _read(path: Path, digest: str) -> pd.DataFrame:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        content = path.read_bytes()
+        found = file_sha256(path)
     except OSError as error:
         raise InputError("a table of the manifest is missing", where=str(path)) from error
-    if hashlib.sha256(content).hexdigest() != digest:
+    if found != digest:
         raise InputError("the table differs from the manifest's sha256; it was changed after the run", where=str(path))
-    return to_pandas(pq.read_table(pa.BufferReader(content)))
+    return to_pandas(pq.read_table(path))
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

@@ -66,6 +66,7 @@ class StageClock:
             raise ValueError("no round has begun")
         self.rounds.append(self._round)
         self._round = None
+        self.simulation.recorder.spill()
 
     def each(self, step: Callable[[int], Steps]) -> AllOf:
         """Run ``step(client)`` for all clients at once; the event fires when all are through."""
