@@ -130,11 +130,11 @@ def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: 
         if stage == "final" and client is None and metric == "accuracy_nmoe"
     }
     latency: list[float] = []
-    num_requests, num_met, request_energy_j = 0, 0, 0.0
+    num_requests, num_met, num_correct, request_energy_j = 0, 0, 0, 0.0
     asked = np.zeros(num_experts)
     has_deadline = False
-    for seconds, met, energy_j, experts in _rows(
-        recorder, "requests", "latency_s", "deadline_met", "energy_j", "experts"
+    for seconds, met, correct, energy_j, experts in _rows(
+        recorder, "requests", "latency_s", "deadline_met", "correct", "energy_j", "experts"
     ):
         num_requests += 1
         request_energy_j += energy_j
@@ -144,6 +144,7 @@ def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: 
             num_met += met
         if seconds is not None:
             latency.append(seconds)
+            num_correct += correct
     latency_s = np.array(latency)
     training, inference = 0, 0
     for batch in recorder.batches("transfers", ["stage", "n_bytes"]):
@@ -161,6 +162,7 @@ def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: 
         seed=simulation.streams.seed,
         accuracy_global=accuracy["global"],
         accuracy_local=accuracy.get("local"),
+        accuracy_served=num_correct / len(latency) if latency else None,
         latency_mean_s=float(latency_s.mean()) if latency_s.size else None,
         latency_p50_s=percentile(50),
         latency_p95_s=percentile(95),

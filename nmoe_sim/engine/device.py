@@ -29,8 +29,20 @@ class Device:
         Gets one ``compute`` row a job.
     """
 
-    __slots__ = ("_rows", "_spilled", "busy_s", "compute_w", "energy", "env", "flop_per_s", "free_at_s", "name", "profile",
-                 "rx_w", "tx_w")  # fmt: skip
+    __slots__ = (
+        "_rows",
+        "_spilled",
+        "busy_s",
+        "compute_w",
+        "energy",
+        "env",
+        "flop_per_s",
+        "free_at_s",
+        "name",
+        "profile",
+        "rx_w",
+        "tx_w",
+    )
 
     def __init__(self, env: Environment, name: str, profile: DeviceProfile, *, tx_w: float, recorder: Recorder) -> None:
         self.env = env

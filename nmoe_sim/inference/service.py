@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from simpy.events import Event, Timeout
+from simpy.events import Event
 
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.inference.routing import Query, RoutingPolicy
+from nmoe_sim.inference.routing import Query, RoutingPolicy, ask
 from nmoe_sim.inference.view import NetworkMonitor
 from nmoe_sim.inference.workload import Workload
 
@@ -63,7 +63,8 @@ class Service:
     top_k : int
     deadline_s : float or None
     at_deadline : {"wait", "expire", "combine"}
-        With ``combine`` the client stops waiting early enough that an idle device answers in time.
+        With ``expire`` and ``combine`` the client stops waiting early enough that an idle device still
+        combines in time.
     view_period_s : float
         Age a policy's view of the network may have.
     """
@@ -118,6 +119,7 @@ class Service:
         if self._num_open:
             self._all_closed = Event(env)
             yield self._all_closed
+        self._monitor.stop()
         return served
 
     def _close(self, request: Event) -> None:
@@ -134,7 +136,7 @@ class Service:
         if env.now >= deadline_s:
             return
         query = Query(request_id, client, client, self._scores[client, sample], self._top_k, self._simulation.streams)
-        served.experts = self._policy.route(query, self._monitor.view)
+        served.experts = ask(self._policy, query, self._monitor.view)
         by_host: dict[str, list[int]] = {}
         for expert in served.experts:
             by_host.setdefault(self._hosts[expert], []).append(expert)
@@ -146,8 +148,8 @@ class Service:
         ]
         if np.isfinite(deadline_s):
             # the last moment from which an idle device still combines in time
-            spare_s = costs.combine_flop * len(served.experts) / device.flop_per_s if self._combine_late else 0.0
-            _succeed_at(ready, Timeout(env, max(0.0, deadline_s - spare_s - env.now)))
+            spare_s = costs.combine_flop * len(served.experts) / device.flop_per_s
+            _give_up_after(ready, max(0.0, deadline_s - spare_s - env.now))
         yield ready
         served.arrived = sorted(arrived, key=served.experts.index)
         complete = len(arrived) == len(served.experts)
@@ -182,9 +184,18 @@ class Service:
                 ready.succeed()
 
 
-def _succeed_at(ready: Event, timeout: Timeout) -> None:
+_AFTER_ALL_OTHERS = 2
+"""Priority of an event behind SimPy's others of the same instant: what arrives just in time is in time."""
+
+
+def _give_up_after(ready: Event, delay_s: float) -> None:
+    """Trigger ``ready`` after a delay, unless it has been by then."""
+
     def fire(_: Event) -> None:
         if not ready.triggered:
             ready.succeed()
 
-    timeout.callbacks.append(fire)
+    timer = Event(ready.env)
+    timer._ok, timer._value = True, None
+    timer.callbacks.append(fire)
+    ready.env.schedule(timer, priority=_AFTER_ALL_OTHERS, delay=delay_s)

@@ -56,5 +56,5 @@ class ValueStore:
         if path.exists():
             return load_file(path)
         values = {name: tensor.detach().cpu().contiguous() for name, tensor in compute().items()}
-        write_bytes(path, save(values, metadata={"stage": stage, "key": digest}))
+        write_bytes(path, save(values, metadata={"key": digest}))
         return values
