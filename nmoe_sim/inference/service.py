@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from simpy.events import Event
+from simpy.events import Event, EventPriority
 
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.inference.routing import Query, RoutingPolicy, ask
@@ -184,7 +184,7 @@ class Service:
                 ready.succeed()
 
 
-_AFTER_ALL_OTHERS = 2
+_AFTER_ALL_OTHERS = EventPriority(2)
 """Priority of an event behind SimPy's others of the same instant: what arrives just in time is in time."""
 
 
