@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,29 +12,27 @@ from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.inference.service import Served
 from nmoe_sim.inference.workload import Workload
 from nmoe_sim.results.recorder import Recorder
-from nmoe_sim.results.tables import TABLES
 from nmoe_sim.scenario.device_profile import DeviceProfile
 
 _ROUNDING = 1e-9
 """A deadline is met up to this relative difference: an answer combined just in time isn't late by an ulp."""
 
 
-def _column(recorder: Recorder, table: str, column: str) -> list[Any]:
-    position = TABLES[table].column_names.index(column)
-    return [row[position] for row in recorder.rows[table]]
-
-
 def _by_request(recorder: Recorder, table: str, columns: Sequence[str], num_requests: int) -> NDArray[np.float64]:
-    """Sum columns over the rows of each request [R]."""
-    ids = _column(recorder, table, "request_id")
-    keep = [i for i, request in enumerate(ids) if request is not None]
-    index = np.array([ids[i] for i in keep], dtype=np.int64)
+    """Sum columns over the rows of each request [R], in the order of the rows."""
     total = np.zeros(num_requests)
-    for column in columns:
-        values = _column(recorder, table, column)
-        weights = np.array([values[i] for i in keep], dtype=np.float64)
-        total += np.bincount(index, weights=weights, minlength=num_requests)
+    for batch in recorder.batches(table, ["request_id", *columns]):
+        batch = batch.filter(batch["request_id"].is_valid())
+        index = batch["request_id"].to_numpy()
+        for column in columns:
+            np.add.at(total, index, batch[column].to_numpy())
     return total
+
+
+def _rows(recorder: Recorder, table: str, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of some columns, row by row."""
+    for batch in recorder.batches(table, columns):
+        yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
 
 
 def record_requests(
@@ -77,6 +75,7 @@ def record_requests(
             energy_j=float(energy_j[i]),
             n_bytes=int(n_bytes[i]),
         )
+        recorder.spill()
 
 
 def record_energy(simulation: Simulation, training_end_s: float) -> None:
@@ -130,16 +129,28 @@ def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: 
         )
         if stage == "final" and client is None and metric == "accuracy_nmoe"
     }
-    latency_s = np.array([x for x in _column(recorder, "requests", "latency_s") if x is not None], dtype=np.float64)
-    met = [x for x in _column(recorder, "requests", "deadline_met") if x is not None]
-    num_requests = len(recorder.rows["requests"])
-    energy_j = np.array(_column(recorder, "requests", "energy_j"), dtype=np.float64)
+    latency: list[float] = []
+    num_requests, num_met, num_correct, request_energy_j = 0, 0, 0, 0.0
     asked = np.zeros(num_experts)
-    for (experts,) in _rows(recorder, "requests", "experts"):
+    has_deadline = False
+    for seconds, met, correct, energy_j, experts in _rows(
+        recorder, "requests", "latency_s", "deadline_met", "correct", "energy_j", "experts"
+    ):
+        num_requests += 1
+        request_energy_j += energy_j
         asked[experts] += 1.0
+        if met is not None:
+            has_deadline = True
+            num_met += met
+        if seconds is not None:
+            latency.append(seconds)
+            num_correct += correct
+    latency_s = np.array(latency)
     training, inference = 0, 0
-    for stage, n_bytes in _rows(recorder, "transfers", "stage", "n_bytes"):
-        training, inference = (training + n_bytes, inference) if stage else (training, inference + n_bytes)
+    for batch in recorder.batches("transfers", ["stage", "n_bytes"]):
+        sizes, in_training = batch["n_bytes"].to_numpy(), batch["stage"].is_valid().to_numpy()
+        training += int(sizes[in_training].sum())
+        inference += int(sizes[~in_training].sum())
 
     def percentile(q: float) -> float | None:
         return float(np.percentile(latency_s, q)) if latency_s.size else None
@@ -151,23 +162,18 @@ def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: 
         seed=simulation.streams.seed,
         accuracy_global=accuracy["global"],
         accuracy_local=accuracy.get("local"),
+        accuracy_served=num_correct / len(latency) if latency else None,
         latency_mean_s=float(latency_s.mean()) if latency_s.size else None,
         latency_p50_s=percentile(50),
         latency_p95_s=percentile(95),
         latency_p99_s=percentile(99),
-        deadline_met_ratio=sum(map(bool, met)) / len(met) if met else None,
+        deadline_met_ratio=num_met / num_requests if has_deadline else None,
         completed_ratio=latency_s.size / num_requests if num_requests else None,
-        energy_total_j=float(np.sum(np.array(_column(recorder, "energy", "energy_j"), dtype=np.float64))),
-        energy_per_request_j=float(energy_j.mean()) if num_requests else None,
+        energy_total_j=sum(energy_j for (energy_j,) in _rows(recorder, "energy", "energy_j")),
+        energy_per_request_j=request_energy_j / num_requests if num_requests else None,
         bytes_training=training,
         bytes_inference=inference,
         training_time_s=training_end_s,
         inference_time_s=simulation.env.now - training_end_s,
         expert_load_jain=float(asked.sum() ** 2 / (num_experts * (asked**2).sum())) if asked.any() else None,
     )
-
-
-def _rows(recorder: Recorder, table: str, *columns: str) -> list[tuple[Any, ...]]:
-    names = TABLES[table].column_names
-    positions = [names.index(column) for column in columns]
-    return [tuple(row[p] for p in positions) for row in recorder.rows[table]]

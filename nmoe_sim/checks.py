@@ -11,12 +11,16 @@ import numpy as np
 from nmoe_sim.engine.device_profiles import Phone
 from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
+from nmoe_sim.inference.arrivals import Arrivals
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.scenario import Scenario
 
 MAX_REQUESTS = 20_000_000
 """Expected requests of a run; more don't fit a workstation's memory."""
+
+MAX_TABLE_BYTES = 4_000_000_000
+"""Gate scores of all clients for the whole test set; they are kept in memory."""
 
 _BYTES_PER_PARAMETER = 4
 
@@ -87,11 +91,20 @@ def _check_counts(scenario: Scenario) -> None:
             part.check(*arguments)
         except ValueError as error:
             raise InputError(str(error), key=key) from error
+    num_test = data.max_test or data.num_test
+    if num_test is not None and (table_bytes := 4 * num_clients**2 * num_test) > MAX_TABLE_BYTES:
+        raise InputError(
+            f"the scores of {num_clients} gates for {num_clients} experts on {num_test} test samples take "
+            f"{table_bytes / 1e9:.3g} GB, more than {MAX_TABLE_BYTES / 1e9:.3g} GB; lower data.max_test",
+            key="topology.num_devices",
+        )
     inference = scenario.inference
     if inference.at_deadline != "wait" and inference.deadline_s is None:
         raise InputError(
             f"{inference.at_deadline!r} needs a deadline; set inference.deadline_s", key="inference.at_deadline"
         )
+    if isinstance(inference.arrivals, Arrivals):  # a plug-in's need only the protocol
+        inference.arrivals.check(num_clients, inference.duration_s)
     expected = sum(inference.arrivals.mean_rate_hz(i) for i in range(num_clients)) * inference.duration_s
     if expected > MAX_REQUESTS:
         raise InputError(
@@ -144,12 +157,15 @@ def _check_reach(layout: Layout) -> None:
 def _check_memory(scenario: Scenario, layout: Layout, groups: list[tuple[int | None, DeviceProfile]]) -> None:
     model = scenario.model
     expert = model.expert.num_parameters(model.extractor.num_features, scenario.data.num_classes)
-    needed = layout.resident_bytes(scenario) + expert * _BYTES_PER_PARAMETER
+    held = scenario.training.gate.experts_held(len(layout.clients))
+    needed = layout.resident_bytes(scenario) + held * expert * _BYTES_PER_PARAMETER
+    experts = "own expert" if held == 1 else f"{held} experts while the gate is trained"
+    remedy = "" if held == 1 else ", let training.gate.exchange 'outputs' keep them apart"
     for name, (group, profile) in zip(layout.clients, groups, strict=True):
         if needed > profile.memory_bytes:
             raise InputError(
-                f"{profile.memory_bytes:,} bytes don't hold {name}'s extractor, gate and own expert, {needed:,} bytes; "
-                "give the device more memory or make the model smaller",
+                f"{profile.memory_bytes:,} bytes don't hold {name}'s extractor, gate and {experts}, {needed:,} bytes; "
+                f"give the device more memory{remedy} or make the model smaller",
                 key="model" if group is None else f"devices.{group}.memory_bytes",
             )
 
@@ -163,7 +179,7 @@ def concerns(scenario: Scenario, layout: Layout) -> list[str]:
             f"{outside} of {len(links)} links are outside the range radio.path_loss "
             f"'{scenario.radio.path_loss.kind}' was made for; their losses are extrapolated"
         )
-    held = getattr(scenario.data.partition, "classes_per_client", scenario.data.num_classes) * len(layout.clients)
+    held = scenario.data.partition.classes_held(len(layout.clients), scenario.data.num_classes)
     if held < scenario.data.num_classes:
         found.append(
             f"{len(layout.clients)} clients hold {held} of {scenario.data.num_classes} classes; "

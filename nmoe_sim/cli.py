@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -47,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (MemoryError, OSError) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if "allocate" not in str(error):  # torch says so when memory runs out
+            raise
+        print(f"error: not enough memory: {str(error).splitlines()[0]}", file=sys.stderr)
         return 1
 
 
@@ -178,6 +184,10 @@ def _check_one(options: argparse.Namespace, name: str) -> None:
     layout = check(scenario)
     for concern in concerns(scenario, layout):
         _show_warning(concern)
+    try:
+        scenario.data.find()
+    except InputError as error:  # the scenario is sound; only this machine lacks the data
+        _show_warning(f"{error.key}: {error.message}")
     print(
         f"{name}: ok: {scenario.name}, {len(layout.clients)} clients, server {layout.server}, "
         f"{len(layout.topology.links)} links"
@@ -192,6 +202,8 @@ def _check_one(options: argparse.Namespace, name: str) -> None:
 
 def _place(options: argparse.Namespace) -> int:
     scenario = _load(options, options.scenario)
+    if options.out is not None:
+        _check_folder(Path(options.out))
     from nmoe_sim.comparison import compare_solvers
     from nmoe_sim.display import print_frame, show_progress
 
@@ -294,6 +306,15 @@ def _num_events(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse an output folder that can't be made, before the work that would fill it."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists() or folder.is_symlink())
+    if not existing.is_dir():
+        raise InputError(f"'{existing}' is not a directory; choose another --out", where=str(path))
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"'{existing}' can't be written; choose another --out", where=str(path))
 
 
 def _schema(options: argparse.Namespace) -> int:

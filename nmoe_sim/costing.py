@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def cost_tables(scenario: Scenario, layout: Layout) -> dict[str, pd.DataFrame]:
     """Return declared costs, by title.
 
-    Models live on torch's meta device: nothing is trained and no data is read, so every client
+    FLOP are counted on torch's meta device; nothing is trained and no data is read, so every client
     counts with an equal share of the training samples.
 
     Returns

@@ -105,6 +105,7 @@ def key_figures(result: RunResult) -> None:
     figures.add_column("value", justify="right")
     for label, key, scale, unit in (
         ("requests completed", "completed_ratio", 100, "%"),
+        ("accuracy of answers served", "accuracy_served", 100, "%"),
         ("latency p50", "latency_p50_s", 1e3, "ms"),
         ("latency p95", "latency_p95_s", 1e3, "ms"),
         ("latency p99", "latency_p99_s", 1e3, "ms"),

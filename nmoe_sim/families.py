@@ -67,6 +67,29 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
 }
 
 
+_METHODS: Mapping[str, tuple[str, ...]] = {
+    "dataset": ("load", "find", "num_train_kept"),
+    "partition": ("assign", "check", "classes_held"),
+    "topology": ("build",),
+    "device_profile": (),
+    "path_loss": ("path_loss_db", "los_probability", "shadow_fading_std_db", "in_validity_range"),
+    "shadowing": ("shadowing_db",),
+    "fading": ("power_gain",),
+    "link_adaptation": ("efficiency_bps_per_hz",),
+    "sharing": ("medium",),
+    "extractor": ("build", "num_parameters", "check"),
+    "expert": ("build", "num_parameters"),
+    "gate": ("build", "num_parameters"),
+    "extractor_training": ("clock", "values"),
+    "expert_training": ("clock", "values"),
+    "gate_training": ("clock", "values", "experts_held"),
+    "placement": ("solve",),
+    "arrivals": ("times_s", "mean_rate_hz"),
+    "routing": ("route",),
+}
+"""What an implementation of each family must be able to do."""
+
+
 def families(plugins: Iterable[str | Path] = ()) -> Families:
     """Return the table of all families: built in, installed, and from plug-in files.
 
@@ -91,12 +114,21 @@ def _add(table: dict[str, dict[str, type[Spec]]], additions: Any, where: str) ->
     for name, specs in additions.items():
         if name not in table:
             raise InputError(f"unknown family {name!r}; one of {', '.join(sorted(table))}", where=where)
+        if not isinstance(specs, Sequence) or isinstance(specs, str):
+            raise InputError(f"family {name!r} needs a list of specs, such as [MyPolicy]", where=where)
         for spec in specs:
             if not (isinstance(spec, type) and issubclass(spec, Spec) and spec.kind):
                 raise InputError(f"{spec!r} in family {name!r} is not a Spec with a kind", where=where)
             if spec.kind in table[name]:
                 raise InputError(f"family {name!r} already has the kind {spec.kind!r}; rename it", where=where)
+            if lacking := [method for method in _METHODS[name] if not _implements(spec, method)]:
+                raise InputError(f"{spec.__name__} in family {name!r} lacks {', '.join(lacking)}", where=where)
             table[name][spec.kind] = spec
+
+
+def _implements(spec: type[Spec], method: str) -> bool:
+    function = getattr(spec, method, None)
+    return callable(function) and not getattr(function, "__isabstractmethod__", False)
 
 
 def _read_plugin(path: Path) -> Any:
@@ -110,9 +142,10 @@ def _read_plugin(path: Path) -> Any:
     sys.modules[module_name] = module  # pydantic looks annotations up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file does wrong, with its own last line
+    except (Exception, SystemExit) as error:  # whatever a user's file does wrong, in one line
         del sys.modules[module_name]
-        raise InputError(f"the plug-in failed: {type(error).__name__}: {error}", where=str(path)) from error
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"the plug-in failed: {what}", where=str(path)) from error
     return getattr(module, "FAMILIES", None)
 
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from simpy.events import Event
 
 from nmoe_sim.checks import Layout
-from nmoe_sim.inference.routing import Query
+from nmoe_sim.inference.routing import Query, ask
 from nmoe_sim.inference.view import NetworkMonitor
 from nmoe_sim.placement.outcome import Placement
 from nmoe_sim.placement.problem import PlacementProblem
+from nmoe_sim.rng import RandomStreams
 from nmoe_sim.training.learning import Learning
 
 STAGE = "placement"
@@ -31,7 +32,7 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
     names = [node.name for node in layout.topology.nodes]
     demand_hz = _demand_hz(learning)
     delay_s = np.array([[_delay_s(learning, client, name) for name in names] for client in layout.clients])
-    resident = layout.resident_bytes(scenario)
+    resident = costs.extractor_bytes + costs.gate_bytes
     free = [layout.profiles[n].memory_bytes - (resident if n in layout.clients else 0) for n in names]
     arrivals = scenario.inference.arrivals
     own_flop = costs.features_flop + costs.gate_flop
@@ -68,18 +69,20 @@ def _demand_hz(learning: Learning) -> NDArray[np.float64]:
 
     from nmoe_sim.nmoe.evaluate import gate_scores
 
-    scenario, streams, clients = learning.scenario, learning.simulation.streams, learning.clients
+    scenario, clients = learning.scenario, learning.clients
+    streams = RandomStreams(scenario.seed, "calibration/")  # not the draws of the requests themselves
+    policy = scenario.inference.routing
     pooled = torch.cat(learning.train_h)
     # every expert at home: where it will be is what the demand is for
-    monitor = NetworkMonitor(learning.simulation, tuple(clients), scenario.inference.view_period_s)
+    monitor = NetworkMonitor(learning.simulation, tuple(clients), 0.0)
     demand = np.zeros((len(clients), len(clients)))
     for i in range(len(clients)):
         pool = learning.train_h[i] if scenario.inference.samples == "local" else pooled
-        rows = streams.generator("calibration", i).permutation(len(pool))[:NUM_CALIBRATION]
+        rows = streams.generator("samples", i).permutation(len(pool))[:NUM_CALIBRATION]
         scores = gate_scores(learning.gate, [learning.gates[i]], pool[torch.from_numpy(rows)])[0].cpu().numpy()
         for k, row in enumerate(scores):
-            query = Query(k, i, i, row, scenario.model.top_k, streams)
-            demand[i, scenario.inference.routing.route(query, monitor.view)] += 1.0
+            query = Query(i * NUM_CALIBRATION + k, i, i, row, scenario.model.top_k, streams)
+            demand[i, ask(policy, query, monitor.view)] += 1.0
         demand[i] *= scenario.inference.arrivals.mean_rate_hz(i) / len(rows)
     return demand
 

@@ -18,6 +18,12 @@ from nmoe_sim.training.learning import ClientData, Learning, ModelCosts, Progres
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+
+MAX_DELAY_S = 1e4
+MAX_BLOCKS = 1_000_000
+"""A link over which one model takes longer, or more coherence blocks, is no link."""
 
 
 def torch_device(scenario: Scenario) -> torch.device:
@@ -124,6 +130,42 @@ def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: to
     )
 
 
+def _check_links(scenario: Scenario, layout: Layout, simulation: Simulation, n_bytes: int) -> None:
+    """Refuse links over which the extractor alone would take more than ``MAX_DELAY_S``, by any budget dead."""
+    coherence_time_s = scenario.radio.fading.coherence_time_s
+    limit_s = min(MAX_DELAY_S, MAX_BLOCKS * (coherence_time_s or MAX_DELAY_S))
+    for client in layout.clients:
+        for src, dst in ((client, layout.server), (layout.server, client)):
+            delay_s = simulation.mean_delay_s(src, dst, n_bytes)
+            if delay_s > limit_s:
+                raise InputError(
+                    f"the extractor's {n_bytes:,} bytes would take {delay_s:.3g} s from {src} to {dst} at mean SNR, "
+                    f"more than {limit_s:.3g} s; bring them closer, or raise power or bandwidth",
+                    where=scenario.where("topology"),
+                    key="topology",
+                )
+
+
+def _check_module(scenario: Scenario, key: str, module: nn.Module) -> None:
+    """Refuse a module that counts batches or draws: its clients have no mean, or its runs don't repeat."""
+    from torch import nn
+
+    if any(isinstance(part, nn.modules.dropout._DropoutNd) for part in module.modules()):
+        raise InputError(
+            "the module has dropout, which draws from torch's global generator, so that no run could be repeated; "
+            "leave it out",
+            where=scenario.where(key),
+            key=key,
+        )
+    counters = [name for name, tensor in module.state_dict().items() if not tensor.is_floating_point()]
+    if counters:
+        raise InputError(
+            f"the module keeps '{counters[0]}', which clients can't average; use GroupNorm or LayerNorm",
+            where=scenario.where(key),
+            key=key,
+        )
+
+
 def _learning(
     scenario: Scenario,
     layout: Layout,
@@ -144,6 +186,8 @@ def _learning(
     extractor = model.extractor.build(scenario.data.input_shape, torch_generator(streams, "init_extractor"))
     expert = model.expert.build(num_features, data.num_classes, torch_generator(streams, "init_expert"))
     gate = model.gate.build(num_features, num_clients, torch_generator(streams, "init_gate"))
+    for key, module in (("extractor", extractor), ("expert", expert), ("gate", gate)):
+        _check_module(scenario, f"model.{key}", module)
     bytes_per_value = torch.empty(0, dtype=torch.get_default_dtype()).element_size()
     costs = ModelCosts(
         features_flop=forward_flop(extractor, scenario.data.input_shape),
@@ -155,10 +199,12 @@ def _learning(
         features_bytes=bytes_per_value * num_features,
         output_bytes=bytes_per_value * data.num_classes,
     )
+    simulation = Simulation.build(layout.topology, layout.profiles, scenario.radio, streams)
+    _check_links(scenario, layout, simulation, costs.extractor_bytes)
     base = {"data": data.digest, "split": data.split_digest, "seed": scenario.seed, "device": device.type}
     return Learning(
         scenario=scenario,
-        simulation=Simulation.build(layout.topology, layout.profiles, scenario.radio, streams),
+        simulation=simulation,
         clients=layout.clients,
         server=layout.server,
         data=data,

@@ -34,6 +34,8 @@ class RandomStreams:
     ----------
     seed : int
         The scenario's seed, at least 0.
+    purpose : str
+        Streams of one name but another purpose are independent.
 
     Notes
     -----
@@ -42,11 +44,12 @@ class RandomStreams:
     Large one-off draws (permutations, Dirichlet shares) use NumPy's Philox through ``generator``.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, purpose: str = "") -> None:
         self.seed = seed
+        self._purpose = purpose
 
     def _key(self, name: str, *counters: int) -> int:
-        text = "/".join([str(self.seed), name, *map(str, counters)])
+        text = "/".join([str(self.seed), self._purpose + name, *map(str, counters)])
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 
     def uniform(self, name: str, *counters: ArrayLike) -> NDArray[np.float64]:

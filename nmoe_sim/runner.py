@@ -10,10 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nmoe_sim.checks import check, concerns
-from nmoe_sim.errors import InputError
 from nmoe_sim.lifecycle import simulate
 from nmoe_sim.preparation import prepare
-from nmoe_sim.results.rundir import MANIFEST, RunResult, claim, clear, load_run, write_json, write_table, write_text
+from nmoe_sim.results.rundir import RunResult, begin, claim, finish, load_run, write_json, write_text
 from nmoe_sim.results.tables import TABLES
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.learning import Learning, Progress, no_progress
@@ -65,12 +64,9 @@ def run(
     for concern in concerns(scenario, layout):
         warnings.warn(concern, ScenarioWarning, stacklevel=2)
     learning = prepare(scenario, layout, values_dir=out_dir / "values", progress=progress)
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"can't be made: {error.strerror}; choose another --out", where=str(out_dir)) from error
-    clear(out_dir)
+    begin(out_dir)
     write_text(out_dir / "scenario.yaml", scenario.to_yaml())
+    learning.simulation.recorder.spill_to(out_dir / "tables")
     simulate(learning, layout)
     _write(out_dir, scenario, learning, started)
     return load_run(out_dir)
@@ -78,8 +74,8 @@ def run(
 
 def _write(out_dir: Path, scenario: Scenario, learning: Learning, started: float) -> None:
     recorder = learning.simulation.recorder
-    digests = {name: write_table(recorder.arrow(name), out_dir / "tables" / f"{name}.parquet") for name in TABLES}
     [row] = recorder.arrow("summary").to_pylist()
+    digests = {name: recorder.save(name, out_dir / "tables" / f"{name}.parquet") for name in TABLES}
     write_json(out_dir / "summary.json", row)
     manifest = {
         "scenario": scenario.name,
@@ -96,18 +92,22 @@ def _write(out_dir: Path, scenario: Scenario, learning: Learning, started: float
         "tables": digests,
         "wall_time_s": time.monotonic() - started,
     }
-    write_json(out_dir / MANIFEST, manifest)
+    finish(out_dir, manifest)
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the checkout this package runs from; None when it was installed from a wheel."""
+    """Return the commit of the checkout this package runs from, with ``-dirty`` where files differ from it.
+
+    None when it was installed from a wheel.
+    """
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        commit, changes = (
+            subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True)
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip()
+    return commit.stdout.strip() + ("-dirty" if changes.stdout.strip() else "")

@@ -22,7 +22,7 @@ def shipped() -> list[Path]:
 def resolve(scenario: str) -> Path:
     """Return the file a command-line argument means: a path, or the name of a shipped scenario."""
     path = Path(scenario)
-    if path.exists() or path.suffix or path.name != scenario:
+    if path.is_file() or path.suffix or path.name != scenario:
         return path
     by_name = {file.stem: file for file in shipped()}
     if scenario not in by_name:

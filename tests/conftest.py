@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
+from nmoe_sim import Scenario, build_scenario
 from nmoe_sim.cli import main
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -34,6 +37,11 @@ training:
   gate: {kind: fedgate, rounds: 1}
 inference: {duration_s: 3, deadline_s: 0.05, arrivals: {kind: poisson, rate_hz: 2}}
 """
+
+
+def tiny_scenario(changes: Mapping[str, Any] | None = None) -> Scenario:
+    """The same scenario in Python, with changes by dotted keys."""
+    return build_scenario(YAML(typ="safe", pure=True).load(TINY)).replace(changes or {})
 
 
 @pytest.fixture
@@ -65,7 +73,7 @@ def listing(folder: Path) -> dict[str, str]:
 class Outcome:
     """What a command left behind."""
 
-    status: int
+    status: object
     out: str
     err: str
 
@@ -76,9 +84,8 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
     def run(*arguments: str) -> Outcome:
         try:
-            status = main(arguments)
+            status: object = main(arguments)
         except SystemExit as exit:  # argparse
-            assert isinstance(exit.code, int)
             status = exit.code
         captured = capsys.readouterr()
         return Outcome(status, captured.out, captured.err)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""When: clock, topology, devices, media; never torch."""

@@ -29,8 +29,20 @@ class Device:
         Gets one ``compute`` row a job.
     """
 
-    __slots__ = ("_rows", "busy_s", "compute_w", "energy", "env", "flop_per_s", "free_at_s", "name", "profile",
-                 "rx_w", "tx_w")  # fmt: skip
+    __slots__ = (
+        "_rows",
+        "_spilled",
+        "busy_s",
+        "compute_w",
+        "energy",
+        "env",
+        "flop_per_s",
+        "free_at_s",
+        "name",
+        "profile",
+        "rx_w",
+        "tx_w",
+    )
 
     def __init__(self, env: Environment, name: str, profile: DeviceProfile, *, tx_w: float, recorder: Recorder) -> None:
         self.env = env
@@ -45,6 +57,7 @@ class Device:
         self.busy_s = {True: 0.0, False: 0.0}
         """Seconds computed, by whether it was for training."""
         self._rows = recorder.rows["compute"]
+        self._spilled = recorder.spilled
 
     def compute(
         self,
@@ -81,7 +94,20 @@ class Device:
         self.energy.add("compute", training, energy_j)
         rows = self._rows
         rows.append(
-            (len(rows), request_id, stage, round, self.name, kind, flop, now, start, end, energy_j, "completed")
+            (
+                self._spilled["compute"] + len(rows),
+                request_id,
+                stage,
+                round,
+                self.name,
+                kind,
+                flop,
+                now,
+                start,
+                end,
+                energy_j,
+                "completed",
+            )
         )
         return self.env.timeout(delay)
 

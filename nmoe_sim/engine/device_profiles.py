@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from nmoe_sim.scenario.device_profile import DeviceProfile
-from nmoe_sim.scenario.quantities import Bytes, Fraction, NonNegative, Positive
+from nmoe_sim.scenario.quantities import Bytes, FlopPerS, Fraction, NonNegative, Positive
 
 MODEM_CIRCUIT_W = 1.3
 MODEM_AMPLIFIER_EFFICIENCY = 0.3
@@ -34,7 +34,7 @@ class Phone(DeviceProfile):
 
     kind: ClassVar[str] = "phone"
 
-    flop_per_s: Positive = 50e9
+    flop_per_s: FlopPerS = 50e9
     """Sustained fp32 operations per second."""
     memory_bytes: Bytes = 2_000_000_000
     """Memory for models."""
@@ -65,7 +65,7 @@ class RaspberryPi4(DeviceProfile):
 
     kind: ClassVar[str] = "raspberry_pi_4"
 
-    flop_per_s: Positive = 16e9
+    flop_per_s: FlopPerS = 16e9
     """Sustained fp32 operations per second."""
     memory_bytes: Bytes = 3_000_000_000
     """Memory for models."""
@@ -95,7 +95,7 @@ class JetsonOrinNano(DeviceProfile):
 
     kind: ClassVar[str] = "jetson_orin_nano"
 
-    flop_per_s: Positive = 640e9
+    flop_per_s: FlopPerS = 640e9
     """Sustained fp32 operations per second."""
     memory_bytes: Bytes = 6_000_000_000
     """Memory for models."""
@@ -125,7 +125,7 @@ class EdgeServer(DeviceProfile):
 
     kind: ClassVar[str] = "edge_server"
 
-    flop_per_s: Positive = 4e12
+    flop_per_s: FlopPerS = 4e12
     """Sustained fp32 operations per second."""
     memory_bytes: Bytes = 15_000_000_000
     """Memory for models."""
@@ -158,7 +158,7 @@ class BaseStation(DeviceProfile):
 
     kind: ClassVar[str] = "base_station"
 
-    flop_per_s: Positive = 500e9
+    flop_per_s: FlopPerS = 500e9
     """Sustained fp32 operations per second."""
     memory_bytes: Bytes = 32_000_000_000
     """Memory for models."""

@@ -77,6 +77,7 @@ class Network:
         self._devices = devices
         self._media = media
         self._rows = recorder.rows["transfers"]
+        self._spilled = recorder.spilled
         self.access_delay_s = access_delay_s
         self._num_payloads = 0
 
@@ -133,7 +134,7 @@ class Network:
         rows = self._rows
         rows.append(
             (
-                len(rows),
+                self._spilled["transfers"] + len(rows),
                 payload.id,
                 payload.hop,
                 payload.request_id,

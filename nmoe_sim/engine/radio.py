@@ -185,6 +185,9 @@ class NoFading(Spec):
         return np.ones(np.shape(uniform))
 
 
+CoherenceTime = Annotated[float, Field(ge=1e-5, le=1e6)]
+
+
 class Rayleigh(Spec):
     """Rayleigh block fading: an independent exponential power gain in each coherence block.
 
@@ -195,7 +198,7 @@ class Rayleigh(Spec):
 
     kind: ClassVar[str] = "rayleigh"
 
-    coherence_time_s: Positive = 0.05
+    coherence_time_s: CoherenceTime = 0.05
     """Length of a coherence block."""
 
     def power_gain(self, uniform: FloatArray) -> FloatArray:

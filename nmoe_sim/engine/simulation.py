@@ -16,7 +16,7 @@ from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.link_rates import LinkRates, tx_power_w
 from nmoe_sim.engine.network import Network
 from nmoe_sim.engine.sharing import Medium
-from nmoe_sim.engine.topology import Link, Node, Topology
+from nmoe_sim.engine.topology import Link, Node, NoRouteError, Topology
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
@@ -84,10 +84,11 @@ class Simulation:
         It is what a planner can know: the sum over hops of access delay and size over rate. Infinite
         without a route, 0 from a device to itself.
         """
-        if not self.topology.is_connected(src, dst):
+        try:
+            hops = self.topology.route(src, dst)
+        except NoRouteError:
             return float("inf")
         rates = self._mean_rates_bps
-        hops = self.topology.route(src, dst)
         return sum(self.network.access_delay_s + 8.0 * n_bytes / rates[link.index] for link in hops)
 
     @cached_property

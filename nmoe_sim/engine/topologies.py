@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Annotated, ClassVar
 
 import networkx as nx
@@ -16,6 +17,9 @@ from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.quantities import Count, Positive
 from nmoe_sim.scenario.spec import Family, Spec
 
+MAX_LINKS = 2_000_000
+"""Directed links of a topology; more don't fit a workstation's memory."""
+
 Metres = NDArray[np.float64]
 
 
@@ -25,9 +29,9 @@ class TopologySpec(Spec):
     num_devices: Count = 10
     """Devices, base stations not counted."""
 
+    @abstractmethod
     def build(self, streams: RandomStreams) -> Topology:
         """Place the nodes and link them; positions are draws of the stream ``position``."""
-        raise NotImplementedError
 
     def device_names(self) -> list[str]:
         """Names of the devices, in order: ``dev0``, ``dev1``, …; adding devices renames none."""
@@ -43,7 +47,14 @@ def _pairs_within(nodes: list[Node], range_m: float) -> list[tuple[str, str]]:
 
     if len(nodes) < 2:
         return []
-    pairs = KDTree([(node.x_m, node.y_m) for node in nodes]).query_pairs(range_m)
+    tree = KDTree([(node.x_m, node.y_m) for node in nodes])
+    if (count := int(tree.count_neighbors(tree, range_m)) - len(nodes)) > MAX_LINKS:
+        raise InputError(
+            f"{len(nodes)} devices would have {count:,} links, more than {MAX_LINKS:,}; "
+            "lower the range or the number of devices",
+            key="topology",
+        )
+    pairs = tree.query_pairs(range_m)
     return [(nodes[i].name, nodes[j].name) for i, j in sorted(pairs)]
 
 

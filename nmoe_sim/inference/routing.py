@@ -6,13 +6,15 @@ the network that may be old; ties go to the lowest expert number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmoe_sim.errors import RunError
 from nmoe_sim.inference.view import NetworkView
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.spec import Spec
@@ -37,11 +39,36 @@ class Query:
 class RoutingPolicy(Protocol):
     """Chooses the experts a request asks."""
 
-    def route(self, query: Query, view: Callable[[], NetworkView]) -> list[int]:
+    @property
+    def kind(self) -> str:
+        """Name of the policy."""
+
+    def route(self, query: Query, view: Callable[[], NetworkView]) -> Sequence[int]:
         """Return the experts to ask, without repeats, at least one.
 
         ``view()`` takes or reuses a snapshot; a policy that doesn't need one doesn't call it.
         """
+
+
+def ask(policy: RoutingPolicy, query: Query, view: Callable[[], NetworkView]) -> list[int]:
+    """Return a policy's answer as a checked list; it may be a plug-in's, and NumPy's.
+
+    Raises
+    ------
+    RunError
+        If the answer isn't different experts, at least one.
+    """
+    answer, num_experts = policy.route(query, view), len(query.scores)
+    try:
+        experts = [index(expert) for expert in answer]
+    except TypeError:
+        experts = []
+    if not experts or len(set(experts)) < len(experts) or min(experts) < 0 or max(experts) >= num_experts:
+        raise RunError(
+            f"routing policy '{policy.kind}' answered {answer!r}; "
+            f"it must name different experts from 0 to {num_experts - 1}, at least one"
+        )
+    return experts
 
 
 def _highest(scores: NDArray[np.float32] | NDArray[np.float64], k: int) -> list[int]:

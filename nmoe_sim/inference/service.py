@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from simpy.events import Event, Process, Timeout
+from simpy.events import Event, EventPriority
 
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.inference.routing import Query, RoutingPolicy
+from nmoe_sim.inference.routing import Query, RoutingPolicy, ask
 from nmoe_sim.inference.view import NetworkMonitor
 from nmoe_sim.inference.workload import Workload
 
@@ -35,7 +35,7 @@ class RequestCosts:
     """For each expert."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Served:
     """What the clock found out about one request."""
 
@@ -63,7 +63,8 @@ class Service:
     top_k : int
     deadline_s : float or None
     at_deadline : {"wait", "expire", "combine"}
-        With ``combine`` the client stops waiting early enough that an idle device answers in time.
+        With ``expire`` and ``combine`` the client stops waiting early enough that an idle device still
+        combines in time.
     view_period_s : float
         Age a policy's view of the network may have.
     """
@@ -93,6 +94,8 @@ class Service:
         self._patience_s = np.inf if at_deadline == "wait" or deadline_s is None else deadline_s
         self._combine_late = at_deadline == "combine"
         self._monitor = NetworkMonitor(simulation, self._hosts, view_period_s)
+        self._num_open = 0
+        self._all_closed: Event | None = None  # set once the last request has arrived
 
     def run(
         self, workload: Workload, arrived: Callable[[], None] = lambda: None
@@ -104,16 +107,25 @@ class Service:
         env = self._env
         start_s = env.now
         served: list[Served] = []
-        processes: list[Process] = []
         for i, (t_s, client, sample) in enumerate(
             zip(workload.t_s.tolist(), workload.client.tolist(), workload.sample.tolist(), strict=True)
         ):
             yield env.timeout(max(0.0, start_s + t_s - env.now))
             served.append(Served(env.now))
-            processes.append(env.process(self._request(i, client, sample, served[-1])))
+            self._num_open += 1
+            env.process(self._request(i, client, sample, served[-1])).callbacks.append(self._close)
+            self._simulation.recorder.spill()
             arrived()
-        yield env.all_of(processes)
+        if self._num_open:
+            self._all_closed = Event(env)
+            yield self._all_closed
+        self._monitor.stop()
         return served
+
+    def _close(self, request: Event) -> None:
+        self._num_open -= 1
+        if self._all_closed is not None and not self._num_open:
+            self._all_closed.succeed()
 
     def _request(self, request_id: int, client: int, sample: int, served: Served) -> Generator[Event, None, None]:
         env, costs = self._env, self._costs
@@ -124,7 +136,7 @@ class Service:
         if env.now >= deadline_s:
             return
         query = Query(request_id, client, client, self._scores[client, sample], self._top_k, self._simulation.streams)
-        served.experts = self._policy.route(query, self._monitor.view)
+        served.experts = ask(self._policy, query, self._monitor.view)
         by_host: dict[str, list[int]] = {}
         for expert in served.experts:
             by_host.setdefault(self._hosts[expert], []).append(expert)
@@ -136,8 +148,8 @@ class Service:
         ]
         if np.isfinite(deadline_s):
             # the last moment from which an idle device still combines in time
-            spare_s = costs.combine_flop * len(served.experts) / device.flop_per_s if self._combine_late else 0.0
-            _succeed_at(ready, Timeout(env, max(0.0, deadline_s - spare_s - env.now)))
+            spare_s = costs.combine_flop * len(served.experts) / device.flop_per_s
+            _give_up_after(ready, max(0.0, deadline_s - spare_s - env.now))
         yield ready
         served.arrived = sorted(arrived, key=served.experts.index)
         complete = len(arrived) == len(served.experts)
@@ -172,9 +184,18 @@ class Service:
                 ready.succeed()
 
 
-def _succeed_at(ready: Event, timeout: Timeout) -> None:
+_AFTER_ALL_OTHERS = EventPriority(2)
+"""Priority of an event behind SimPy's others of the same instant: what arrives just in time is in time."""
+
+
+def _give_up_after(ready: Event, delay_s: float) -> None:
+    """Trigger ``ready`` after a delay, unless it has been by then."""
+
     def fire(_: Event) -> None:
         if not ready.triggered:
             ready.succeed()
 
-    timeout.callbacks.append(fire)
+    timer = Event(ready.env)
+    timer._ok, timer._value = True, None
+    timer.callbacks.append(fire)
+    ready.env.schedule(timer, priority=_AFTER_ALL_OTHERS, delay=delay_s)

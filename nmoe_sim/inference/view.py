@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+
+from simpy.events import Event
 
 from nmoe_sim.engine.simulation import Simulation
 
@@ -26,7 +28,9 @@ class NetworkView:
 
 
 class NetworkMonitor:
-    """Takes snapshots, at most one each ``period_s``, when a policy asks for one.
+    """Takes a snapshot every ``period_s`` from the first time a policy asks for one.
+
+    The first view is that of the monitor's start; no view is newer than the last tick.
 
     Parameters
     ----------
@@ -34,7 +38,7 @@ class NetworkMonitor:
     hosts : tuple of str
         Host of each expert.
     period_s : float
-        A view is at most this old; 0: as of now.
+        Time between snapshots; 0: a view is as of now.
     """
 
     def __init__(self, simulation: Simulation, hosts: tuple[str, ...], period_s: float) -> None:
@@ -42,12 +46,27 @@ class NetworkMonitor:
         self._hosts = hosts
         self._period_s = period_s
         self._view = self._snapshot()
+        self._ticking = False
+        self._stopped = False
 
     def view(self) -> NetworkView:
-        """Return the latest snapshot, a new one if that is older than the period."""
-        if self._simulation.env.now - self._view.t_s >= self._period_s:
-            self._view = self._snapshot()
+        """Return the latest snapshot."""
+        if not self._period_s:
+            return self._snapshot()
+        if not self._ticking:
+            self._ticking = True
+            self._simulation.env.process(self._tick())
         return self._view
+
+    def stop(self) -> None:
+        """Take no more snapshots."""
+        self._stopped = True
+
+    def _tick(self) -> Generator[Event, None, None]:
+        env = self._simulation.env
+        while not self._stopped:
+            yield env.timeout(self._period_s)
+            self._view = self._snapshot()
 
     def _snapshot(self) -> NetworkView:
         backlog_s = {name: device.backlog_s() for name, device in self._simulation.devices.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,9 +114,9 @@ class DatasetSpec(Spec):
         test = _draw(len(test_y), self.max_test, streams, "max_test")
         return Dataset(train_x[train], train_y[train], test_x[test], test_y[test], self.num_classes)
 
+    @abstractmethod
     def _read(self, streams: RandomStreams) -> tuple[Images, Labels, Images, Labels]:
         """Return train_x, train_y, test_x, test_y of the whole data set."""
-        raise NotImplementedError(f"{type(self).__name__} must implement _read")
 
 
 def _draw(available: int, wanted: int | None, streams: RandomStreams, key: str) -> NDArray[np.int64] | slice:
@@ -187,7 +188,9 @@ class FashionMnist(DatasetSpec):
     def _roots(self) -> list[Path]:
         from platformdirs import user_data_path
 
-        roots = [] if self.directory is None else [Path(self.directory).expanduser()]
+        if self.directory is not None:
+            return [Path(self.directory).expanduser()]
+        roots = []
         if environment := os.environ.get("NMOE_SIM_DATA_DIR"):
             roots.append(Path(environment).expanduser())
         return [*roots, user_data_path("nmoe-sim", appauthor=False), _SYSTEM_FOLDER]

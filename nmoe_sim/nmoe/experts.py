@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from nmoe_sim.nmoe.widths import Widths, num_mlp_parameters
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 class ExpertSpec(Spec):
     """An expert H: h_BD → logits_BC; subclasses implement both methods."""
 
+    @abstractmethod
     def build(self, num_features: int, num_classes: int, generator: torch.Generator) -> nn.Module:
         """Build the module; its weights are a function of the generator's state."""
-        raise NotImplementedError(f"{type(self).__name__} must implement build")
 
+    @abstractmethod
     def num_parameters(self, num_features: int, num_classes: int) -> int:
         """Return the number of parameters, without torch."""
-        raise NotImplementedError(f"{type(self).__name__} must implement num_parameters")
 
 
 class MlpExpert(ExpertSpec):

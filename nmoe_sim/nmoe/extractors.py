@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -32,13 +33,13 @@ class ExtractorSpec(Spec):
     def check(self, input_shape: Shape) -> None:
         """Raise ValueError, with rule and remedy, where images of this shape can't be taken."""
 
+    @abstractmethod
     def build(self, input_shape: Shape, generator: torch.Generator) -> nn.Module:
         """Build the module; its weights are a function of the generator's state."""
-        raise NotImplementedError(f"{type(self).__name__} must implement build")
 
+    @abstractmethod
     def num_parameters(self, input_shape: Shape) -> int:
         """Return the number of parameters, without torch."""
-        raise NotImplementedError(f"{type(self).__name__} must implement num_parameters")
 
 
 class MlpExtractor(ExtractorSpec):

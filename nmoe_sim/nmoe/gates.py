@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from nmoe_sim.nmoe.widths import Widths, num_mlp_parameters
@@ -22,17 +23,17 @@ class GateSpec(Spec):
     correction to common knowledge, and either part alone is a gate.
     """
 
+    @abstractmethod
     def build(self, num_features: int, num_experts: int, generator: torch.Generator) -> Gate:
         """Build the module; its weights are a function of the generator's state."""
-        raise NotImplementedError(f"{type(self).__name__} must implement build")
 
+    @abstractmethod
     def num_parameters(self, num_features: int, num_experts: int) -> int:
         """Return the number of parameters of both parts, without torch."""
-        raise NotImplementedError(f"{type(self).__name__} must implement num_parameters")
 
+    @abstractmethod
     def num_shared_parameters(self, num_features: int, num_experts: int) -> int:
         """Return the number of parameters of the shared part, without torch."""
-        raise NotImplementedError(f"{type(self).__name__} must implement num_shared_parameters")
 
 
 class MlpGate(GateSpec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -43,6 +44,11 @@ class PartitionSpec(Spec):
                 "take fewer clients or raise data.max_train"
             )
 
+    def classes_held(self, num_clients: int, num_classes: int) -> int:
+        """Return how many classes have samples at some client."""
+        return num_classes
+
+    @abstractmethod
     def assign(
         self, labels: ArrayLike, *, num_clients: int, num_classes: int, rng: np.random.Generator
     ) -> list[Indices]:
@@ -68,7 +74,6 @@ class PartitionSpec(Spec):
         InputError
             The labels don't allow the setting.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement assign")
 
     def _check_data(self, num_clients: int, num_classes: int, num_samples: int) -> None:
         try:
@@ -149,6 +154,10 @@ class Shards(PartitionSpec):
 
     classes_per_client: Count = 2
     """Classes of each client."""
+
+    def classes_held(self, num_clients: int, num_classes: int) -> int:
+        """Return how many classes have samples at some client."""
+        return min(num_classes, num_clients * self.classes_per_client)
 
     def check(self, num_clients: int, num_classes: int, num_samples: int | None = None) -> None:
         """Refuse more classes for a client than there are."""

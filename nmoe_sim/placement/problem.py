@@ -172,7 +172,8 @@ class PlacementProblem:
     def cost(self) -> FloatArray:
         """Share of the objective if device v hosts expert e, ``[E, V]``; inf where out of reach."""
         delay_s = np.where(np.isinf(self.link_delay_s), 0.0, self.link_delay_s)
-        cost = self.demand_hz.T @ delay_s + self.load_flop_per_s[:, None] / self.flop_per_s
+        # not a BLAS product: its bits would depend on the number of threads
+        cost = np.einsum("ce,cv->ev", self.demand_hz, delay_s) + self.load_flop_per_s[:, None] / self.flop_per_s
         return np.where(self.reachable, cost, np.inf)
 
     def evaluate(self, hosts: ArrayLike) -> float:

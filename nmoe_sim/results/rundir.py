@@ -9,8 +9,7 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "manifest.json"
-_OWN_NAMES = {"values", "tables", "scenario.yaml", "summary.json", MANIFEST}
+_UNFINISHED = ".unfinished"
 _PARTIAL = ".partial"
 
 
@@ -59,12 +58,42 @@ def write_table(table: pa.Table, path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, without reading it whole."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class RunTables(Mapping[str, "pd.DataFrame"]):
+    """A run's tables by name; each is read when first asked for."""
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self._folder = folder
+        self._names = tuple(names)
+        self._loaded: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._loaded:
+            if name not in self._names:
+                raise KeyError(name)
+            import pyarrow.parquet as pq
+
+            self._loaded[name] = to_pandas(pq.read_table(self._folder / f"{name}.parquet"))
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 @dataclass(frozen=True)
 class RunResult:
     """A finished run."""
 
     path: Path
-    tables: dict[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]
     """pandas tables by name, as declared in ``nmoe_sim.results.tables``; missing values are null."""
     summary: dict[str, Any]
     """The row of the ``summary`` table."""
@@ -81,8 +110,9 @@ def load_run(path: str | Path) -> RunResult:
     """
     path = Path(path)
     manifest = _manifest(path)
-    digests: Mapping[str, str] = manifest["tables"]
-    tables = {name: _read(path / "tables" / f"{name}.parquet", digest) for name, digest in digests.items()}
+    for name, digest in manifest["tables"].items():
+        _verify(path / "tables" / f"{name}.parquet", digest)
+    tables = RunTables(path / "tables", manifest["tables"])
     summary = tables["summary"].iloc[0]
     return RunResult(path, tables, {str(k): None if _is_null(v) else v for k, v in summary.items()}, manifest)
 
@@ -93,17 +123,13 @@ def _is_null(value: Any) -> bool:
     return bool(pd.isna(value))
 
 
-def _read(path: Path, digest: str) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _verify(path: Path, digest: str) -> None:
     try:
-        content = path.read_bytes()
+        found = file_sha256(path)
     except OSError as error:
         raise InputError("a table of the manifest is missing", where=str(path)) from error
-    if hashlib.sha256(content).hexdigest() != digest:
+    if found != digest:
         raise InputError("the table differs from the manifest's sha256; it was changed after the run", where=str(path))
-    return to_pandas(pq.read_table(pa.BufferReader(content)))
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -132,17 +158,21 @@ def claim(out_dir: Path, run_id: str, *, overwrite: bool = False) -> None:
         If it isn't free.
     """
     where = str(out_dir)
-    if not out_dir.exists():
+    try:
+        names = {path.name for path in out_dir.iterdir()}
+    except FileNotFoundError:
+        if out_dir.is_symlink():
+            raise InputError("is a link to nowhere; choose another --out", where=where) from None
         return
-    if not out_dir.is_dir():
-        raise InputError("is a file; choose another --out", where=where)
-    foreign = [path.name for path in out_dir.iterdir() if not _is_own(path)]
-    if foreign:
-        raise InputError(f"holds {min(foreign)!r}, which is no part of a run; choose another --out", where=where)
-    if overwrite or not (out_dir / MANIFEST).exists():
+    except OSError as error:
+        raise InputError(f"can't be used: {error.strerror}; choose another --out", where=where) from error
+    if MANIFEST not in names:
+        half_written = {name for name in names if name.startswith(f".{_UNFINISHED}.") and name.endswith(_PARTIAL)}
+        if _UNFINISHED not in names and names - half_written:
+            raise InputError("is not empty and holds no run; choose another --out", where=where)
         return
     finished = _manifest(out_dir)
-    if finished.get("run_id") != run_id:
+    if not overwrite and finished.get("run_id") != run_id:
         raise InputError(
             f"holds the finished run {finished.get('run_id')} of '{finished.get('scenario')}'; "
             "choose another --out, or replace it with --overwrite",
@@ -150,19 +180,33 @@ def claim(out_dir: Path, run_id: str, *, overwrite: bool = False) -> None:
         )
 
 
-def clear(out_dir: Path) -> None:
-    """Remove an earlier run, its manifest first: from here on nothing looks finished."""
-    (out_dir / MANIFEST).unlink(missing_ok=True)
-    for path in sorted(filter(_is_own, out_dir.iterdir())):
-        if path.is_dir():
-            shutil.rmtree(path)
+def begin(out_dir: Path) -> None:
+    """Make a claimed directory, mark it unfinished and remove an earlier run's files; a user's own stay.
+
+    Raises
+    ------
+    InputError
+        If it can't be made.
+    """
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        if (out_dir / MANIFEST).exists():
+            (out_dir / MANIFEST).replace(out_dir / _UNFINISHED)
         else:
+            write_text(out_dir / _UNFINISHED, "This run has not finished. Run it again, or delete the directory.\n")
+    except OSError as error:
+        raise InputError(f"can't be written: {error.strerror}; choose another --out", where=str(out_dir)) from error
+    for name in ("summary.json", "scenario.yaml", "report.html", "trace.json"):
+        (out_dir / name).unlink(missing_ok=True)
+    for folder, pattern in (("tables", "*.parquet"), ("values", "*.safetensors")):
+        for path in [*(out_dir / folder).glob(pattern), *(out_dir / folder).glob(f".*{_PARTIAL}")]:
             path.unlink()
 
 
-def _is_own(path: Path) -> bool:
-    """Tell whether a run writes a file or folder of this name, or left it half-written."""
-    return path.name in _OWN_NAMES or (path.name.startswith(".") and path.name.endswith(_PARTIAL))
+def finish(out_dir: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest, last of all: from here on the run is finished."""
+    write_json(out_dir / MANIFEST, manifest)
+    (out_dir / _UNFINISHED).unlink()
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nmoe_sim.scenario.quantities import Bytes, Count, Fraction, NonNegative, Positive
+from nmoe_sim.scenario.quantities import Bytes, Count, FlopPerS, Fraction, NonNegative, Positive
 from nmoe_sim.scenario.spec import Spec
 
 
@@ -15,7 +15,7 @@ class DeviceProfile(Spec):
 
     count: Count | None = None
     """Devices of this group; one group may leave it out and takes the rest of ``topology.num_devices``."""
-    flop_per_s: Positive
+    flop_per_s: FlopPerS
     """Sustained floating-point operations per second."""
     memory_bytes: Bytes
     """Memory for models."""

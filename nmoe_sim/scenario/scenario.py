@@ -38,7 +38,7 @@ class RadioSection(Spec):
     """Antenna height of devices."""
     base_station_height_m: Positive = 10.0
     """Antenna height of base stations."""
-    access_delay_s: NonNegative = 1e-3
+    access_delay_s: Annotated[float, Field(ge=0, le=3600)] = 1e-3
     """Time from handing a payload to a hop's radio to its first bit: scheduling, two slots of 0.5 ms by default."""
     path_loss: Annotated[Any, Family("path_loss", default="tr38901_umi")]
     """Path-loss law of every link."""
@@ -83,7 +83,7 @@ class TrainingSection(Spec):
 class InferenceSection(Spec):
     """The request load and how it is served."""
 
-    duration_s: Annotated[float, Field(gt=0, le=1e8)] = 60.0
+    duration_s: Annotated[float, Field(ge=1e-6, le=1e8)] = 60.0
     """Requests arrive this long; the run ends when the last one is done."""
     deadline_s: Positive | None = None
     """Latency a request should keep; null: none."""
@@ -96,7 +96,7 @@ class InferenceSection(Spec):
     routing: Annotated[Any, Family("routing", default="top_k")]
     """Which experts a request asks."""
     view_period_s: NonNegative = 0.1
-    """A routing policy sees the network as it was up to this long ago."""
+    """A routing policy sees a snapshot of the network, taken this often; 0: as it is."""
 
 
 class Scenario(Document):
@@ -104,7 +104,7 @@ class Scenario(Document):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Names the run directory: letters, digits, '.', '_' and '-'."""
-    description: str = ""
+    description: Annotated[str, Field(json_schema_extra={MACHINE_DEPENDENT: True})] = ""
     """One line for ``nmoe-sim scenarios``."""
     seed: Seed = 0
     """Seed of every random draw."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""When meets what, stage by stage: extractor, experts, gate."""

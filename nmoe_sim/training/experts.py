@@ -8,7 +8,7 @@ import numpy as np
 
 from nmoe_sim.nmoe.optimizer import SGD
 from nmoe_sim.scenario.spec import Spec
-from nmoe_sim.training.learning import Learning, batch_plans, settings_of
+from nmoe_sim.training.learning import Learning, batch_plans, checked_values, settings_of
 from nmoe_sim.training.rounds import Round, Steps
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class LocalTraining(Spec):
                 advance()
             return {**stacked, "losses": torch.from_numpy(losses[None])}
 
-        values = learning.store.compute(STAGE, settings_of(self), train)
+        values = learning.store.compute(STAGE, settings_of(self), lambda: checked_values(learning, STAGE, train))
         stacked = {name: tensor.to(labels.device) for name, tensor in values.items() if name != "losses"}
         learning.experts = unstack(stacked)
         learning.train_outputs = [

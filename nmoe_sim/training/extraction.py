@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from nmoe_sim.nmoe.optimizer import SGD
 from nmoe_sim.scenario.quantities import Count
 from nmoe_sim.scenario.spec import Spec
-from nmoe_sim.training.learning import Learning, settings_of
+from nmoe_sim.training.learning import Learning, checked_values, settings_of
 from nmoe_sim.training.rounds import Round
 
 if TYPE_CHECKING:
@@ -29,16 +30,14 @@ class ExtractorTraining(Spec):
     """Rounds of local training and averaging."""
     sgd: SGD = SGD()
     """Local training in each round."""
-    evaluate_every: Count = 5
-    """Rounds between two points of the learning curve."""
 
+    @abstractmethod
     def add_on(self, learning: Learning) -> nn.Module:
         """Build the part on top of the extractor that is trained with it and then thrown away."""
-        raise NotImplementedError
 
+    @abstractmethod
     def train(self, learning: Learning, model: nn.Module) -> dict[str, Tensor]:
         """Train; returns the final state and ``losses`` (rounds, clients), and curves by ``curve.NAME``."""
-        raise NotImplementedError
 
     def model(self, learning: Learning) -> nn.Module:
         """Return extractor and add-on, one after the other: what moves in the rounds."""
@@ -50,7 +49,11 @@ class ExtractorTraining(Spec):
         """Train, keep the extractor, compute every sample's features once, record rounds and curves."""
         from nmoe_sim.nmoe.evaluate import features
 
-        values = learning.store.compute(STAGE, settings_of(self), lambda: self.train(learning, self.model(learning)))
+        values = learning.store.compute(
+            STAGE,
+            settings_of(self),
+            lambda: checked_values(learning, STAGE, lambda: self.train(learning, self.model(learning))),
+        )
         state: State = {
             name.removeprefix("0."): tensor.to(learning.data.test_x.device)
             for name, tensor in values.items()

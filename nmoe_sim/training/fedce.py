@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from nmoe_sim.scenario.quantities import Count
 from nmoe_sim.training.extraction import STAGE, ExtractorTraining, curve
 from nmoe_sim.training.learning import Learning, batch_plans, evaluated_rounds
 from nmoe_sim.training.rounds import Round, Steps
@@ -25,6 +26,9 @@ class FedCE(ExtractorTraining):
     """
 
     kind: ClassVar[str] = "fedce"
+
+    evaluate_every: Count = 5
+    """Rounds between two points of the learning curve."""
 
     def add_on(self, learning: Learning) -> nn.Module:
         """Build the head."""

@@ -16,7 +16,7 @@ from nmoe_sim.nmoe.optimizer import SGD
 from nmoe_sim.scenario.quantities import Count, NonNegative
 from nmoe_sim.scenario.spec import Spec
 from nmoe_sim.training.extraction import curve
-from nmoe_sim.training.learning import Learning, batch_plans, evaluated_rounds, settings_of
+from nmoe_sim.training.learning import Learning, batch_plans, checked_values, evaluated_rounds, settings_of
 from nmoe_sim.training.rounds import Round, StageClock, Steps
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class FedGate(Spec):
     """Local training in each round."""
     evaluate_every: Count = 5
     """Rounds between two points of the learning curve."""
+
+    def experts_held(self, num_experts: int) -> int:
+        """Return how many experts a client holds at a time in this stage."""
+        return num_experts if self.exchange == "experts" else 1
 
     def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:
         """See ``Stage``."""
@@ -132,7 +136,9 @@ class FedGate(Spec):
 
         model = learning.scenario.model
         settings = {**settings_of(self), "top_k": model.top_k, "combine": model.combine}
-        values = learning.store.compute(STAGE, settings, lambda: self.train(learning))
+        values = learning.store.compute(
+            STAGE, settings, lambda: checked_values(learning, STAGE, lambda: self.train(learning))
+        )
         device = learning.data.test_x.device
         names = learning.gate.state_dict()
         learning.gates = unstack({name: values[name].to(device) for name in names})
@@ -156,10 +162,18 @@ class FedGate(Spec):
         evaluated = set(evaluated_rounds(self.rounds, self.evaluate_every))
         losses, points = [], {}
 
+        def noise(batch: HeadBatch, like_ABN: Tensor) -> Tensor:
+            """Draw each client's noise from a stream of its own, whoever else is in the batch."""
+            noise_ABN = torch.zeros(like_ABN.shape, dtype=like_ABN.dtype)
+            widths = batch.mask_AB.sum(dim=1).tolist()
+            for i, (client, width) in enumerate(zip(batch.clients_A.tolist(), widths, strict=True)):
+                generator = torch_generator(streams, "gate_noise", client, number, batch.step)
+                noise_ABN[i, :width] = torch.randn((width, like_ABN.shape[-1]), generator=generator)
+            return noise_ABN.to(like_ABN.device)
+
         def loss(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
-            noise = torch.randn(out_ABN.shape, generator=noise_generator, dtype=out_ABN.dtype).to(out_ABN.device)
             values_AB = mixture_loss(
-                out_ABN + self.noise_std * noise,
+                out_ABN + self.noise_std * noise(batch, out_ABN),
                 outputs[batch.rows_AB],
                 labels[batch.rows_AB],
                 top_k=model.top_k,
@@ -169,7 +183,6 @@ class FedGate(Spec):
 
         with learning.progress("stage 3: gate (FedGate)", self.rounds) as advance:
             for number in range(self.rounds):
-                noise_generator = torch_generator(streams, "gate_noise", number)
                 stacked, loss_N = train_heads(
                     learning.gate,
                     stacked,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmoe_sim.engine.simulation import Simulation
+from nmoe_sim.errors import RunError
 from nmoe_sim.training.rounds import Round, StageClock, Steps
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Learning:
     def record_curve(self, stage: str, rounds: Sequence[Round], metric: str, values: Mapping[int, float]) -> None:
         """Write ``metrics`` rows of a learning curve: by round, the mean over clients on the global test set."""
         for number, value in values.items():
-            self.record_metric(stage, number, max(rounds[number].t_end_s), metric, "global", None, value)
+            self.record_metric(stage, number, rounds[number].t_closed_s, metric, "global", None, value)
 
 
 class Stage(Protocol):
@@ -191,6 +192,27 @@ class Stage(Protocol):
 
     def values(self, learning: Learning, rounds: list[Round]) -> None:
         """Compute the stage's values, put them into ``learning`` and record rounds and metrics."""
+
+
+def checked_values(learning: Learning, stage: str, train: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return what training leaves.
+
+    Raises
+    ------
+    RunError
+        If it diverged: a trained value, or the loss of a client that has samples, isn't finite.
+    """
+    import torch
+
+    values = train()
+    broken = [name for name, tensor in values.items() if name != "losses" and not torch.isfinite(tensor).all()]
+    has_samples = torch.tensor([n > 0 for n in learning.data.num_train])
+    if broken or not torch.isfinite(values["losses"][:, has_samples]).all():
+        raise RunError(
+            f"training.{stage} diverged: not every loss and weight is finite; "
+            f"lower training.{stage}.sgd.lr or set training.{stage}.sgd.clip_norm"
+        )
+    return values
 
 
 def batch_plans(learning: Learning, stage: str, sgd: SGD, round: int) -> list[list[NDArray[np.int64]]]:

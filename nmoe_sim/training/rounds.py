@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simpy.events import AllOf, Event
@@ -18,6 +18,8 @@ class Round:
     """What the clock found out about one round; lists are by client."""
 
     t_start_s: float
+    t_closed_s: float
+    """When the server was through with it."""
     t_end_s: list[float]
     """When each client's part was over."""
     bytes_down: list[int]
@@ -58,14 +60,15 @@ class StageClock:
     def begin_round(self) -> None:
         """Start a round."""
         now, num_clients = self.simulation.env.now, len(self.clients)
-        self._round = Round(now, [now] * num_clients, [0] * num_clients, [0] * num_clients)
+        self._round = Round(now, now, [now] * num_clients, [0] * num_clients, [0] * num_clients)
 
     def end_round(self) -> None:
         """Close the round and keep its books."""
         if self._round is None:
             raise ValueError("no round has begun")
-        self.rounds.append(self._round)
+        self.rounds.append(replace(self._round, t_closed_s=self.simulation.env.now))
         self._round = None
+        self.simulation.recorder.spill()
 
     def each(self, step: Callable[[int], Steps]) -> AllOf:
         """Run ``step(client)`` for all clients at once; the event fires when all are through."""

@@ -10,7 +10,6 @@ from conftest import TINY, command, listing
 
 COMMANDS = {
     "check": ["check"],
-    "cost": ["check", "--cost"],
     "run": ["run", "--out", "out", "--quiet"],
     "place": ["place", "--solver", "home", "greedy", "--out", "out", "--quiet"],
 }
@@ -186,6 +185,7 @@ def test_a_bad_scenario_after_a_good_one(cli, tiny):
 
 
 HEAD = "from typing import ClassVar\nfrom nmoe_sim.scenario.spec import Spec\n"
+KIND = f"{HEAD}class A(Spec):\n    kind: ClassVar[str] = "
 PLUGINS = {
     "raises": ("raise ValueError('on purpose')", "ValueError: on purpose"),
     "raises in two lines": ("raise ValueError('on\\npurpose')", "purpose"),
@@ -203,7 +203,7 @@ PLUGINS = {
     ),
     "no list": ("FAMILIES = {'routing': None}", "routing"),
     "no kind": (f"{HEAD}class A(Spec):\n    pass\nFAMILIES = {{'routing': [A]}}", "kind"),
-    "kind taken": (f"{HEAD}class A(Spec):\n    kind: ClassVar[str] = 'all'\nFAMILIES = {{'routing': [A]}}", "'all'"),
+    "kind taken": (f"{KIND}'all'\nFAMILIES = {{'routing': [A]}}", "'all'"),
     "a field pydantic refuses": (
         f"{HEAD}class A(Spec):\n    x: object() = 1\nFAMILIES = {{'routing': [A]}}",
         "plug-in",
@@ -227,15 +227,12 @@ def test_out_that_is_no_directory(cli, tiny, name, out):
     refuses(cli, tiny.parent, *arguments, "tiny.yaml", saying=out)
 
 
-@pytest.mark.parametrize(
-    "content", [["notes.txt"], ["tables/notes.txt"], ["values/notes.txt"], ["scenario.yaml"]], ids=str
-)
+@pytest.mark.parametrize("content", ["notes.txt", "tables/notes.txt", "values/notes.txt", "scenario.yaml"])
 @pytest.mark.parametrize("options", [[], ["--overwrite"]], ids=str)
 def test_out_that_holds_what_is_not_ours(cli, tiny, content, options):
-    for name in content:
-        path = Path("out") / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(TINY)
+    path = Path("out") / content
+    path.parent.mkdir(parents=True)
+    path.write_text(TINY)
     refuses(cli, tiny.parent, *COMMANDS["run"], "tiny.yaml", *options, saying="out: ")
 
 
@@ -280,6 +277,35 @@ def test_cuda_where_there_is_none(cli, tiny, monkeypatch, name):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     refuses(cli, tiny.parent, *COMMANDS[name], "tiny.yaml", "--set", "device=cuda", saying="CUDA")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "topology.base_station.flop_per_s=1e-30",
+        "topology.base_station.memory_bytes=1e18",
+        "devices=[{profile: phone, memory_bytes: 1e18}]",
+        "radio.access_delay_s=1e18",
+        "radio.fading.coherence_time_s=1e-30",
+        "inference.duration_s=1e-30",
+        "inference.deadline_s=1e-30",
+        "inference.arrivals.rate_hz=1e-30",
+        "training.extractor.sgd.lr=1e30",
+        "seed=9223372036854775807",
+    ],
+)
+def test_extremes_within_bounds_run_or_are_refused(cli, tiny, setting):
+    """A bound is a promise: what it lets through ends in results or in one line."""
+    before = listing(tiny.parent)
+    outcome = cli(*COMMANDS["run"], "tiny.yaml", "--set", setting)
+    assert outcome.out == ""
+    if outcome.status == 0:
+        assert Path("out/manifest.json").exists()
+        return
+    assert outcome.status in (1, 2)
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert outcome.status == 1 or listing(tiny.parent) == before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from nmoe_sim.scenario.device_profile import DeviceProfile
-from nmoe_sim.scenario.quantities import Bytes, Count, Decibel, NonNegative, Positive
+from nmoe_sim.scenario.quantities import Bytes, Count, NonNegative, Positive
 from nmoe_sim.scenario.spec import Families, Family, Spec
 
 
@@ -77,7 +77,7 @@ class LogDistance(Spec):
     kind: ClassVar[str] = "log_distance"
     exponent: Positive = 3.0
     """Exponent."""
-    reference_db: Decibel = 40.0
+    reference_db: float = 40.0
     """Loss at one metre."""
 
 
