@@ -81,7 +81,7 @@ def _demand_hz(learning: Learning) -> NDArray[np.float64]:
         rows = streams.generator("samples", i).permutation(len(pool))[:NUM_CALIBRATION]
         scores = gate_scores(learning.gate, [learning.gates[i]], pool[torch.from_numpy(rows)])[0].cpu().numpy()
         for k, row in enumerate(scores):
-            query = Query(i * NUM_CALIBRATION + k, i, i, row, scenario.model.top_k, streams)
+            query = Query(i * NUM_CALIBRATION + k, i, clients[i], i, row, scenario.model.top_k, streams)
             demand[i, ask(policy, query, monitor.view)] += 1.0
         demand[i] *= scenario.inference.arrivals.mean_rate_hz(i) / len(rows)
     return demand

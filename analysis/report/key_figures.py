@@ -25,6 +25,7 @@ class KeyFigure:
 KEY_FIGURES = (
     KeyFigure("accuracy, global test set", "accuracy_global", 100, "%"),
     KeyFigure("accuracy, local test sets", "accuracy_local", 100, "%"),
+    KeyFigure("accuracy of answers served", "accuracy_served", 100, "%"),
     KeyFigure("latency, median", "latency_p50_s", 1e3, "ms"),
     KeyFigure("latency, mean", "latency_mean_s", 1e3, "ms"),
     KeyFigure("latency, 95th percentile", "latency_p95_s", 1e3, "ms"),

@@ -26,6 +26,8 @@ class Query:
 
     request_id: int
     client: int
+    device: str
+    """The client's device."""
     own_expert: int
     """Expert the client trained."""
     scores: NDArray[np.float32]

@@ -135,7 +135,15 @@ class Service:
         deadline_s = served.t_arrival_s + self._patience_s
         if env.now >= deadline_s:
             return
-        query = Query(request_id, client, client, self._scores[client, sample], self._top_k, self._simulation.streams)
+        query = Query(
+            request_id,
+            client,
+            device.name,
+            client,
+            self._scores[client, sample],
+            self._top_k,
+            self._simulation.streams,
+        )
         served.experts = ask(self._policy, query, self._monitor.view)
         by_host: dict[str, list[int]] = {}
         for expert in served.experts:

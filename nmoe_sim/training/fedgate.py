@@ -43,10 +43,17 @@ class FedGate(Spec):
     """How clients get the experts' outputs for their samples: all experts once, or features out and outputs back."""
     noise_std: NonNegative = 0.5
     """Noise on the scores in training (noisy top-k, Shazeer et al. 2017)."""
+    top_k: Count | None = None
+    """Experts in the mixture the gate is trained on; null: ``model.top_k``, but two where that is one, since the
+    weight of a single expert is 1 and teaches nothing."""
     sgd: SGD = SGD(lr=0.1)
     """Local training in each round."""
     evaluate_every: Count = 5
     """Rounds between two points of the learning curve."""
+
+    def mixture_size(self, top_k: int, num_experts: int) -> int:
+        """Return how many experts a training sample's mixture has, given ``model.top_k``."""
+        return min(num_experts, self.top_k or max(2, top_k))
 
     def experts_held(self, num_experts: int) -> int:
         """Return how many experts a client holds at a time in this stage."""
@@ -121,10 +128,11 @@ class FedGate(Spec):
         from nmoe_sim.nmoe.losses import mixture_loss
 
         model = learning.scenario.model
+        top_k = self.mixture_size(model.top_k, len(learning.clients))
         h, y, outputs = learning.train_h[0][:1], learning.data.train_y[0][:1], learning.train_outputs[0][:1]
         return training_step_flop(
             learning.gate,
-            lambda gate, h, o, y: mixture_loss(gate(h), o, y, top_k=model.top_k, how=model.combine).mean(),
+            lambda gate, h, o, y: mixture_loss(gate(h), o, y, top_k=top_k, how=model.combine).mean(),
             h,
             outputs,
             y,
@@ -156,6 +164,7 @@ class FedGate(Spec):
         from nmoe_sim.nmoe.stacked import HeadBatch, train_heads
 
         data, model, streams = learning.data, learning.scenario.model, learning.simulation.streams
+        top_k = self.mixture_size(model.top_k, len(learning.clients))
         labels, outputs = torch.cat(data.train_y), torch.cat(learning.train_outputs)
         stacked = stack([learning.gate.state_dict()] * len(learning.clients))
         synchronised = list(self._synchronised(learning.gate.state_dict()))
@@ -176,7 +185,7 @@ class FedGate(Spec):
                 out_ABN + self.noise_std * noise(batch, out_ABN),
                 outputs[batch.rows_AB],
                 labels[batch.rows_AB],
-                top_k=model.top_k,
+                top_k=top_k,
                 how=model.combine,
             )
             return masked_mean(values_AB, batch.mask_AB)

@@ -207,7 +207,7 @@ def routing(spec: Any) -> None:
     for request in range(50):
         for top_k in (1, 2, 5):
             scores = rng.normal(size=5).astype(np.float32)
-            query = Query(request, 3, 3, scores, top_k, STREAMS)
+            query = Query(request, 3, "dev3", 3, scores, top_k, STREAMS)
             chosen = spec.route(query, lambda: view)
             assert 1 <= len(chosen) <= 5
             assert len(set(chosen)) == len(chosen)
