@@ -100,6 +100,7 @@ class SweepStore:
             write_text(self.folder / "sweep.yaml", to_yaml(self._plan.sweep.resolved()))
             self.read_records()
             self.write_runs()
+            self._took_s = 0.0  # imports were most of the first time
             try:
                 yield
             finally:
