@@ -24,6 +24,10 @@ class Untrained(Spec):
         yield learning.simulation.env.timeout(0.0)
         return []
 
+    def experts_held(self, num_experts: int) -> int:
+        """Hold the own expert only."""
+        return 1
+
     def values(self, learning: Learning, rounds: list[Round]) -> None:
         """Leave what later stages read: the state of every client's gate."""
         learning.gates = [learning.gate.state_dict()] * len(learning.clients)

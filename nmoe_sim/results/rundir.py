@@ -198,6 +198,8 @@ def begin(out_dir: Path) -> None:
         raise InputError(f"can't be written: {error.strerror}; choose another --out", where=str(out_dir)) from error
     for name in ("summary.json", "scenario.yaml", "report.html", "trace.json"):
         (out_dir / name).unlink(missing_ok=True)
+    for path in out_dir.glob(f".*{_PARTIAL}"):
+        path.unlink()
     for folder, pattern in (("tables", "*.parquet"), ("values", "*.safetensors")):
         for path in [*(out_dir / folder).glob(pattern), *(out_dir / folder).glob(f".*{_PARTIAL}")]:
             path.unlink()

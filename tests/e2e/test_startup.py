@@ -73,7 +73,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.partition("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"nmoe_sim", "channels", "analysis"}
-    shipped = {path.name for path in (REPOSITORY / "scenarios").glob("*.yaml")}
+    shipped = {path.name for path in (REPOSITORY / "scenarios").rglob("*.yaml")}
     assert {Path(name).name for name in names if name.startswith("nmoe_sim/_scenarios/")} == shipped
     assert "nmoe_sim/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
