@@ -73,35 +73,6 @@ def top_k_weights(scores_BN: Tensor, top_k: int, available_BN: Tensor | None = N
     return chosen_BK, _masked(scores_BN, available_BN).gather(-1, chosen_BK).softmax(dim=-1)
 
 
-def noisy_top_k(
-    scores_BN: Tensor, top_k: int, *, noise_BN: Tensor, noise_std: float, available_BN: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Choose and weight experts by scores + noise_std · noise, to explore during training.
-
-    The form of N. Shazeer et al., "Outrageously Large Neural Networks", ICLR 2017, eq. 3–5, with a
-    constant standard deviation in place of their learned softplus(h·W_noise).
-
-    Parameters
-    ----------
-    scores_BN : Tensor
-        A score for each sample and expert.
-    top_k : int
-        Experts chosen for each sample.
-    noise_BN : Tensor
-        Standard normal draws; the caller's, so that they can be a function of client and step.
-    noise_std : float
-        Standard deviation of the noise, in units of score.
-    available_BN : Tensor of bool, optional
-        Experts that may be chosen.
-
-    Returns
-    -------
-    chosen_BK, weights_BK : Tensor
-        As ``top_k_weights``, of the noisy scores.
-    """
-    return top_k_weights(scores_BN + noise_std * noise_BN, top_k, available_BN)
-
-
 def combine(weights_BK: Tensor, outputs_BKC: Tensor, how: Combine) -> Tensor:
     """Add up what the experts say: y = Σ_k w_k o_k, with o_k an expert's logits or their softmax.
 

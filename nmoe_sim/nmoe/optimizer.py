@@ -34,7 +34,3 @@ class SGD(Spec):
         if self.schedule == "constant":
             return 1.0
         return (1 + math.cos(math.pi * round_index / num_rounds)) / 2
-
-    def num_steps(self, num_samples: int) -> int:
-        """Return the number of steps of one round on so many samples."""
-        return self.epochs * math.ceil(num_samples / (self.batch_size or max(num_samples, 1)))

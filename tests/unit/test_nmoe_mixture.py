@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nmoe_sim.nmoe import evaluate
-from nmoe_sim.nmoe.mixture import combine, mixture_weights, noisy_top_k, predictions, select_top_k, top_k_weights
+from nmoe_sim.nmoe.mixture import combine, mixture_weights, predictions, select_top_k, top_k_weights
 
 # 3 experts, 4 samples, 2 classes; expert e is right on samples where RIGHT[e] is 1
 LABELS = torch.tensor([0, 0, 1, 1])
@@ -52,15 +52,6 @@ def test_combination_adds_logits_or_probabilities():
 
 def test_predictions_take_the_lowest_class_of_a_tie():
     assert predictions(torch.tensor([[1.0, 1.0], [0.0, 1.0]])).tolist() == [0, 1]
-
-
-def test_noise_changes_the_choice_and_no_noise_changes_nothing():
-    scores = torch.tensor([[0.0, 1.0, 2.0]])
-    noise = torch.tensor([[9.0, 0.0, 0.0]])
-    assert noisy_top_k(scores, 1, noise_BN=noise, noise_std=0.0)[0].tolist() == [[2]]
-    chosen, weights = noisy_top_k(scores, 2, noise_BN=noise, noise_std=1.0)
-    assert chosen.tolist() == [[0, 2]]
-    torch.testing.assert_close(weights, torch.tensor([[9.0, 2.0]]).softmax(-1))
 
 
 def test_accuracies_of_a_hand_made_table():
