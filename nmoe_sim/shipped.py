@@ -19,12 +19,26 @@ def shipped() -> list[Path]:
     return sorted(folder().glob("*.yaml"))
 
 
+def shipped_sweeps() -> list[Path]:
+    """Return the shipped sweep files, by name."""
+    return sorted((folder() / "sweeps").glob("*.yaml"))
+
+
 def resolve(scenario: str) -> Path:
     """Return the file a command-line argument means: a path, or the name of a shipped scenario."""
-    path = Path(scenario)
-    if path.is_file() or path.suffix or path.name != scenario:
+    return _resolve(scenario, shipped(), "scenario")
+
+
+def resolve_sweep(sweep: str) -> Path:
+    """Return the file a command-line argument means: a path, or the name of a shipped sweep."""
+    return _resolve(sweep, shipped_sweeps(), "sweep")
+
+
+def _resolve(name: str, files: list[Path], noun: str) -> Path:
+    path = Path(name)
+    if path.is_file() or path.suffix or path.name != name:
         return path
-    by_name = {file.stem: file for file in shipped()}
-    if scenario not in by_name:
-        raise InputError(f"neither a file nor a shipped scenario; shipped are {', '.join(by_name)}", where=scenario)
-    return by_name[scenario]
+    by_name = {file.stem: file for file in files}
+    if name not in by_name:
+        raise InputError(f"neither a file nor a shipped {noun}; shipped are {', '.join(by_name)}", where=name)
+    return by_name[name]

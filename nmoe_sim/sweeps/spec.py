@@ -19,7 +19,7 @@ from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.scenario.source import read
 from nmoe_sim.scenario.spec import Families, Spec
 from nmoe_sim.scenario.tree import Node, Sequence, Table, to_python
-from nmoe_sim.shipped import folder, resolve
+from nmoe_sim.shipped import resolve, resolve_sweep
 
 MAX_SEEDS = 100_000
 """Most seeds of a sweep."""
@@ -122,28 +122,13 @@ def load_sweep(path: str | Path, *, plugins: Iterable[str | Path] = ()) -> Sweep
     """
     files = tuple(Path(plugin) for plugin in plugins)
     known = families(files)
-    file = _resolve_sweep(str(path))
+    file = resolve_sweep(str(path))
     source = read(str(file))
     spec = build_spec(SweepSpec, source, {})
     scenario = _base(file, source.entries["base"], known)
     sweep = Sweep(spec, source, scenario, tuple(plugin.resolve() for plugin in files))
     _check_settings(sweep)
     return sweep
-
-
-def shipped_sweeps() -> list[Path]:
-    """Return the shipped sweep files, by name."""
-    return sorted((folder() / "sweeps").glob("*.yaml"))
-
-
-def _resolve_sweep(name: str) -> Path:
-    path = Path(name)
-    if path.exists() or path.suffix or path.name != name:
-        return path
-    by_name = {file.stem: file for file in shipped_sweeps()}
-    if name not in by_name:
-        raise InputError(f"neither a file nor a shipped sweep; shipped are {', '.join(by_name)}", where=name)
-    return by_name[name]
 
 
 def _base(file: Path, base: Node, known: Families) -> Scenario:

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from nmoe_sim.errors import InputError
-from nmoe_sim.shipped import shipped
+from nmoe_sim.shipped import shipped, shipped_sweeps
 from nmoe_sim.sweeps import load_sweep, make_plan
 from nmoe_sim.sweeps.derived import parse_expression
 from nmoe_sim.sweeps.plan import Plan
-from nmoe_sim.sweeps.spec import shipped_sweeps
 
 
 @pytest.fixture
