@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -36,3 +38,25 @@ def shannon_efficiency(
     if max_bps_per_hz is None:
         return np.asarray(efficiency)
     return np.asarray(np.minimum(efficiency, max_bps_per_hz))
+
+
+@dataclass(frozen=True, eq=False)
+class Transmission:
+    """What links carry while they transmit on the whole band; arrays of one shape."""
+
+    rate_bps: NDArray[np.float64]
+    """Goodput: bits handed over a second of airtime, retransmissions counted as airtime; 0: nothing gets through."""
+    block_loss: NDArray[np.float64]
+    """Probability that a transport block is lost for good, after all its retransmissions."""
+    block_bits: NDArray[np.float64]
+    """Bits of a transport block; infinite where nothing is ever lost."""
+    mean_transmissions: NDArray[np.float64]
+    """Transmissions of a transport block, first one included, at least 1."""
+    retransmission_delay_s: float = 0.0
+    """Time from a transmission to its retransmission."""
+
+    @property
+    def loss_per_bit(self) -> NDArray[np.float64]:
+        """Hazard of losing data: -ln(1 - block_loss) / block_bits."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(-np.log1p(-self.block_loss) / self.block_bits)

@@ -1,38 +1,18 @@
-"""Radio laws of a scenario: thin specs over ``channels``.
-
-A law is a spec that follows its family's protocol: ``PathLossLaw``, ``ShadowingLaw``, ``FadingLaw`` or
-``LinkAdaptationLaw``. ``channels.channel.Channel`` consumes the first three.
-"""
+"""Family ``path_loss``: thin specs over ``channels.path_loss``."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import Field
 
-from channels import fading, link_adaptation, path_loss, shadowing
+from channels import path_loss
 from channels.geometry import LinkGeometry
-from channels.laws import FadingLaw, LinkAdaptationLaw, PathLossLaw, ShadowingLaw
 from channels.units import SPEED_OF_LIGHT_M_PER_S
 from nmoe_sim.scenario.quantities import Positive
 from nmoe_sim.scenario.spec import Spec
-
-__all__ = [
-    "FadingLaw",
-    "FreeSpace",
-    "LinkAdaptationLaw",
-    "LogDistance",
-    "LogNormal",
-    "NoFading",
-    "NoShadowing",
-    "PathLossLaw",
-    "Rayleigh",
-    "ShadowingLaw",
-    "Shannon",
-    "UrbanMicro",
-]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -144,78 +124,3 @@ class UrbanMicro(Spec):
             height_bs_m=geometry.height_a_m,
             height_ut_m=geometry.height_b_m,
         )
-
-
-class NoShadowing(Spec):
-    """No shadowing: every link has its mean loss."""
-
-    kind: ClassVar[str] = "none"
-
-    def shadowing_db(self, standard_normal: FloatArray, path_loss_std_db: FloatArray) -> FloatArray:
-        """Return zeros [L]."""
-        return np.zeros(np.shape(path_loss_std_db))
-
-
-class LogNormal(Spec):
-    """Log-normal shadowing, drawn once for each pair of ends and independent between pairs."""
-
-    kind: ClassVar[str] = "log_normal"
-
-    std_db: ShadowStd | None = None
-    """Standard deviation; null: the path-loss law's own, which may depend on line of sight."""
-
-    def shadowing_db(self, standard_normal: FloatArray, path_loss_std_db: FloatArray) -> FloatArray:
-        """Shadowing in dB [L], as a gain."""
-        std_db = path_loss_std_db if self.std_db is None else self.std_db
-        return shadowing.log_normal_db(standard_normal, std_db)
-
-
-class NoFading(Spec):
-    """No small-scale fading: the gain is constant over time."""
-
-    kind: ClassVar[str] = "none"
-
-    @property
-    def coherence_time_s(self) -> None:
-        """None: there are no coherence blocks."""
-        return None
-
-    def power_gain(self, uniform: FloatArray) -> FloatArray:
-        """Return ones."""
-        return np.ones(np.shape(uniform))
-
-
-CoherenceTime = Annotated[float, Field(ge=1e-5, le=1e6)]
-
-
-class Rayleigh(Spec):
-    """Rayleigh block fading: an independent exponential power gain in each coherence block.
-
-    A rule of thumb for the block is T_c ≈ 0.423/f_d with the Doppler frequency f_d = v·f_c/c
-    (Rappaport 2002, section 5.4.2). At 3 km/h, the terminal speed of the TR 38.901 calibrations, f_d is
-    9.7 Hz and T_c 43 ms on a 3.5 GHz carrier; the default of 50 ms is that rule at about 3 GHz.
-    """
-
-    kind: ClassVar[str] = "rayleigh"
-
-    coherence_time_s: CoherenceTime = 0.05
-    """Length of a coherence block."""
-
-    def power_gain(self, uniform: FloatArray) -> FloatArray:
-        """Power gain of mean 1, of the shape of ``uniform``."""
-        return fading.rayleigh_power_gain(uniform)
-
-
-class Shannon(Spec):
-    """Shannon's formula with an SNR gap, capped at the best modulation and coding scheme."""
-
-    kind: ClassVar[str] = "shannon"
-
-    gap_db: Annotated[float, Field(ge=0, le=50)] = 3.0
-    """SNR gap to capacity; an engineering assumption, 0 is capacity itself."""
-    max_bps_per_hz: Positive | None = 7.4063
-    """Cap: 256-QAM at code rate 948/1024, the top of the 256-QAM tables of TS 38.214; null: none."""
-
-    def efficiency_bps_per_hz(self, snr: ArrayLike) -> FloatArray:
-        """Spectral efficiency at a linear SNR, of the same shape."""
-        return link_adaptation.shannon_efficiency(snr, gap_db=self.gap_db, max_bps_per_hz=self.max_bps_per_hz)

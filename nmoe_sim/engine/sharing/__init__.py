@@ -1,0 +1,1 @@
+"""Family ``sharing``: what the active transfers of a medium do with its spectrum."""

@@ -1,0 +1,92 @@
+"""What the network asks of shared media, and what media ask of the radio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channels.link_adaptation import Transmission
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+Outcome = Literal["delivered", "lost", "outage", "link_down"]
+"""How a hop ends: the last bit is there; HARQ gave a block up; no rate for too long; the link went away."""
+
+
+class Leg(NamedTuple):
+    """What one link of a transfer has used."""
+
+    tx_airtime_s: float
+    """Time its sender's radio was on for it: the integral of its share of that radio."""
+    rx_airtime_s: float
+    """Time its receiver's radio was on for it."""
+    loss_exponent: float
+    """-ln of the probability that HARQ lost nothing: the integral of rate x loss per bit."""
+    retransmissions: float
+    """Mean number of HARQ retransmissions."""
+    tail_s: float
+    """Mean time from the last bit's first transmission until HARQ is through with it."""
+
+
+class Ended(NamedTuple):
+    """How a transfer ended on its media."""
+
+    outcome: Outcome
+    bits_sent: float
+    legs: tuple[Leg, ...]
+
+
+Done = Callable[[Any, Ended], None]
+"""done(payload, ended), called at the time a transfer ends."""
+
+
+class Media(Protocol):
+    """Media whose transfers are planned together: one medium, or several that interfere or share routes."""
+
+    num_active: int
+    """Transfers that have started and not ended."""
+
+    def start(self, links: tuple[int, ...], bits: float, done: Done, payload: Any) -> None:
+        """Start a transfer over links, by position: one, or, where the policy is end-to-end, a whole route."""
+
+    def abort(self, links: Iterable[int], outcome: Outcome) -> None:
+        """End every transfer that uses one of these links, at once."""
+
+
+class LinkState(Protocol):
+    """Links as they are in one coherence block, under the interference of what transmits."""
+
+    sinr: FloatArray
+    """Of each link asked for [n], on the whole band, linear; infinite on a wire."""
+
+    def transmission(self, concentration: FloatArray) -> Transmission:
+        """What the links carry on the whole band [n] if their SINR is multiplied by ``concentration`` [n]."""
+
+
+class Band(Protocol):
+    """The radio as media see it. Links are numbered by position; a node has one number everywhere."""
+
+    block_s: float
+    """Rates change at multiples of this only, as long as the same links transmit; infinite: never."""
+    outage_timeout_s: float
+    """A transfer without a rate for this long ends as an outage; infinite: it waits."""
+    medium: IntArray
+    """Medium of each link [L], numbered from 0."""
+    sender: IntArray
+    """Node that transmits on each link [L]."""
+    receiver: IntArray
+    """Node that receives on each link [L]."""
+    is_lossless: bool
+    """Whether every bit sent arrives, so that loss needn't be accounted for."""
+    is_coupled: bool
+    """Whether rates depend on which other links transmit, or routes cross several media."""
+
+    def rate_bps(self, link: int, block: int) -> float:
+        """Return the goodput of one link that has its medium, and the air, to itself."""
+
+    def state(self, links: IntArray, activity: FloatArray, block: int) -> LinkState:
+        """Return the state of links [n] while each transmits for a fraction ``activity`` [n] of the time."""
