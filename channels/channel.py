@@ -1,110 +1,216 @@
-"""The gains of a set of links, composed of a path-loss, a shadowing and a fading law."""
+"""Gains between the nodes of a network, composed of a path-loss, a shadowing and a fading law."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from channels.geometry import LinkGeometry
 from channels.laws import FadingLaw, PathLossLaw, ShadowingLaw, UniformDraws
+from channels.shadowing import PairField
+from channels.sites import Sites
 from channels.units import db_to_linear
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class LargeScale:
+    """What changes over metres, of pairs [M] of nodes at times [T]: arrays [T, M]."""
+
+    distance_2d_m: FloatArray
+    is_los: BoolArray
+    """Whether there is line of sight."""
+    mean_gain_db: FloatArray
+    """Minus path loss plus shadowing, without antennas."""
+
+
+class Propagation(Protocol):
+    """Gains between nodes 0 to N-1, without antennas; every value is a function of the pair and the time."""
+
+    block_s: float
+    """Length of a coherence block: gains change at its multiples; infinite: never."""
+
+    def large_scale(self, src: IntArray, dst: IntArray, t_s: FloatArray) -> LargeScale:
+        """Large-scale state of pairs [M] at times [T]."""
+        ...
+
+    def power_gain(self, src: IntArray, dst: IntArray, blocks: IntArray) -> FloatArray:
+        """Received over transmitted power, linear, [T, M, K]: pairs [M], blocks [T] and K sub-bands (1: flat)."""
+        ...
 
 
 class Channel:
-    """Gains of L links with static ends: path loss and shadowing drawn once, fading for each coherence block.
+    """A ``Propagation`` of statistical laws.
 
     Parameters
     ----------
-    geometry : LinkGeometry
-        Where the ends of the L links are.
+    sites : Sites
+        Nodes and where they are.
     carrier_hz : float
         Carrier frequency.
     path_loss, shadowing, fading
         The laws.
     uniform : UniformDraws
         Source of all draws, such as ``RandomStreams(seed).uniform``.
-    link_ids : array_like of int [L]
-        Identity of each directed link, ≥ 0: fading is drawn for it.
-    pair_ids : array_like of int [L]
-        Identity of the pair of ends, ≥ 0: line of sight and shadowing are drawn for it. Both
-        directions carry the same one, so that the large-scale gain is reciprocal.
-
-    Attributes
-    ----------
-    is_los : ndarray of bool [L]
-        Whether the link has line of sight.
-    path_loss_db, shadowing_db : ndarray of float64 [L]
-        Path loss, and shadowing as a gain.
-    mean_gain_db : ndarray of float64 [L]
-        Large-scale gain: minus path loss plus shadowing.
-    in_validity_range : ndarray of bool [L]
-        Whether the path-loss law was made for the link.
-
-    Raises
-    ------
-    ValueError
-        ``link_ids`` or ``pair_ids`` has not one element a link.
+    reciprocal : bool
+        Whether both directions of a pair fade alike, as on one band (TDD); else they fade independently (FDD).
+        Large-scale gains are reciprocal always.
+    step_s : float
+        How often positions are looked at where nodes move and nothing fades.
 
     Notes
     -----
-    Every draw is a function of ``("los", pair)``, ``("shadowing", pair)`` or ``("fading", link, block)``:
-    no result depends on which links are asked together, in which order, or on other links.
-    Left out: antenna patterns, frequency-selective fading, correlation between blocks and links.
+    Line of sight and shadowing are fields over the positions of both ends (see ``PairField``), so they
+    are alike for devices near each other and along a path; with a decorrelation distance of 0 they are
+    drawn for each pair of nodes. Fading is drawn for (link, block). So no result depends on which pairs
+    are asked together, in which order, or on other nodes. Within a block positions are those at its start.
+
+    Left out: correlation of shadowing between line-of-sight states, soft transitions between them,
+    building penetration, correlation of fading between links.
     """
 
     def __init__(
         self,
-        geometry: LinkGeometry,
+        sites: Sites,
         *,
         carrier_hz: float,
         path_loss: PathLossLaw,
         shadowing: ShadowingLaw,
         fading: FadingLaw,
         uniform: UniformDraws,
-        link_ids: ArrayLike,
-        pair_ids: ArrayLike,
+        reciprocal: bool = False,
+        step_s: float = 0.1,
     ) -> None:
-        from scipy.special import ndtri  # slow to import, and needed only where channels are drawn
-
-        self._link_ids = _identities("link_ids", link_ids, len(geometry))
-        pairs = _identities("pair_ids", pair_ids, len(geometry))
+        self._sites = sites
+        self._carrier_hz = carrier_hz
+        self._path_loss = path_loss
+        self._shadowing = shadowing
         self._fading = fading
         self._uniform = uniform
+        self._reciprocal = reciprocal
+        coherence_s = fading.coherence_time_s
+        self.block_s: float = coherence_s if coherence_s is not None else math.inf if sites.is_static else step_s
+        self._los_field = self._field("los", path_loss.los_decorrelation_m)
+        self._shadowing_fields = [
+            self._field(f"shadowing/{'los' if los else 'nlos'}", self._decorrelation_m(los)) for los in (False, True)
+        ]
 
-        # "<=" makes the probabilities 0 and 1 certain: a draw is never 0 and may round to 1.
-        self.is_los = np.asarray(uniform("los", pairs) <= path_loss.los_probability(geometry))
-        self.path_loss_db = path_loss.path_loss_db(geometry, carrier_hz=carrier_hz, los=self.is_los)
-        std_db = path_loss.shadow_fading_std_db(geometry, carrier_hz=carrier_hz, los=self.is_los)
-        self.shadowing_db = shadowing.shadowing_db(np.asarray(ndtri(uniform("shadowing", pairs))), std_db)
-        self.mean_gain_db = self.shadowing_db - self.path_loss_db
-        self.in_validity_range = path_loss.in_validity_range(geometry, carrier_hz=carrier_hz)
-        self._mean_gain = db_to_linear(self.mean_gain_db)
+    def _decorrelation_m(self, los: bool) -> float:
+        own_m = self._shadowing.decorrelation_m
+        return self._path_loss.shadow_decorrelation_m(los) if own_m is None else own_m
 
-    def power_gain(self, links: ArrayLike, blocks: ArrayLike) -> NDArray[np.float64]:
-        """Gain of links in coherence blocks: large-scale gain times fading, linear.
+    def _field(self, name: str, decorrelation_m: float) -> PairField | None:
+        return PairField(self._uniform, name, decorrelation_m=decorrelation_m) if decorrelation_m else None
 
-        Parameters
-        ----------
-        links : array_like of int [M]
-            Positions of links in the geometry.
-        blocks : array_like of int [T]
-            Numbers of coherence blocks, ≥ 0: the block at time t is floor(t / coherence time).
+    def large_scale(self, src: ArrayLike, dst: ArrayLike, t_s: ArrayLike) -> LargeScale:
+        """See ``Propagation``."""
+        src, dst, t_s = (np.atleast_1d(x) for x in (src, dst, t_s))
+        shape = (len(t_s), len(src))
+        times_s = np.zeros(1) if self._sites.is_static else t_s.astype(np.float64)
+        xy_m = self._sites.positions_m(times_s[: max(1, len(t_s))])
+        one = self._between(xy_m[:, src], xy_m[:, dst], src, dst, matrix=False)
+        return one if len(times_s) == shape[0] else LargeScale(*(np.broadcast_to(x, shape) for x in vars(one).values()))
 
-        Returns
-        -------
-        ndarray of float64 [T, M]
-            Received over transmitted power. Without fading all rows are equal.
+    def geometry(self, src: ArrayLike, dst: ArrayLike, t_s: float) -> LinkGeometry:
+        """Return where the ends of pairs [M] are at one time."""
+        src, dst = np.atleast_1d(src), np.atleast_1d(dst)
+        xy_m = self._sites.positions_m(np.array([t_s], dtype=np.float64))[0]
+        distance_m = np.hypot(*(xy_m[src] - xy_m[dst]).T)
+        return LinkGeometry.between(distance_m, self._sites.heights_m[src], self._sites.heights_m[dst])
+
+    def power_gain(self, src: ArrayLike, dst: ArrayLike, blocks: ArrayLike) -> FloatArray:
+        """See ``Propagation``."""
+        src, dst, blocks = (np.atleast_1d(x) for x in (src, dst, blocks))
+        starts_s = np.zeros(len(blocks)) if math.isinf(self.block_s) else blocks * self.block_s
+        large = self.large_scale(src, dst, starts_s)
+        return self._faded(large, self._link_ids(src, dst), blocks)
+
+    def power_gain_matrix(self, src: ArrayLike, dst: ArrayLike, block: int) -> FloatArray:
+        """Return the gains from every one of ``src`` [A] to every one of ``dst`` [B] in one block, [A, B, K].
+
+        It is the fast way to many pairs: equal to ``power_gain`` but for rounding.
         """
-        links, blocks = np.atleast_1d(links), np.atleast_1d(blocks)
-        mean_gain_m = self._mean_gain[links]
+        src, dst = np.atleast_1d(src), np.atleast_1d(dst)
+        start_s = np.zeros(1) if math.isinf(self.block_s) else np.array([block * self.block_s])
+        xy_m = self._sites.positions_m(start_s)[0]
+        rows = max(1, _CHUNK // max(1, len(dst)))
+        gains = []
+        for first in range(0, len(src), rows):
+            some = src[first : first + rows]
+            a, b = np.repeat(some, len(dst)), np.tile(dst, len(some))
+            large = self._between(xy_m[some], xy_m[dst], a, b, matrix=True)
+            gains.append(self._faded(large, self._link_ids(a, b), np.array([block])).reshape(len(some), len(dst), -1))
+        return np.concatenate(gains) if gains else np.zeros((0, len(dst), 1))
+
+    def _between(
+        self, a_m: FloatArray, b_m: FloatArray, src: IntArray, dst: IntArray, *, matrix: bool
+    ) -> LargeScale:
+        """Return the state of pairs: ends [T, M, 2], or as a matrix over ends [A, 2] and [B, 2], flattened to [1, AB]."""
+        if matrix:
+            distance_m = np.hypot(*(a_m[:, None] - b_m[None]).reshape(-1, 2).T)[None]
+        else:
+            distance_m = np.hypot(*np.moveaxis(a_m - b_m, -1, 0))
+        shape = distance_m.shape
+        heights_m = self._sites.heights_m
+        geometry = LinkGeometry.between(
+            distance_m.ravel(), np.tile(heights_m[src], shape[0]), np.tile(heights_m[dst], shape[0])
+        )
+
+        def normal(field: PairField | None, name: str) -> FloatArray:
+            if field is None:
+                from scipy.special import ndtri
+
+                return np.tile(np.asarray(ndtri(self._uniform(name, self._pair_ids(src, dst)))), shape[0])
+            return (field.matrix(a_m, b_m) if matrix else field.at(a_m, b_m)).ravel()
+
+        los = self._line_of_sight(geometry, normal)
+        std_db = self._path_loss.shadow_fading_std_db(geometry, carrier_hz=self._carrier_hz, los=los)
+        z = np.zeros(los.shape)
+        for state, field in enumerate(self._shadowing_fields):
+            if np.any(here := los == bool(state)) and np.any(std_db[here]):
+                z = np.where(here, normal(field, "shadowing"), z)
+        loss_db = self._path_loss.path_loss_db(geometry, carrier_hz=self._carrier_hz, los=los)
+        gain_db = self._shadowing.shadowing_db(z, std_db) - loss_db
+        return LargeScale(distance_m, los.reshape(shape), gain_db.reshape(shape))
+
+    def _line_of_sight(self, geometry: LinkGeometry, normal: _Normal) -> BoolArray:
+        probability = self._path_loss.los_probability(geometry)
+        if np.all((probability == 0.0) | (probability == 1.0)):
+            return np.asarray(probability == 1.0)
+        from scipy.special import ndtr
+
+        # "<=" makes the probabilities 0 and 1 certain
+        return np.asarray((ndtr(normal(self._los_field, "los")) <= probability) & (probability > 0.0))
+
+    def _faded(self, large: LargeScale, link_ids: IntArray, blocks: IntArray) -> FloatArray:
+        mean_gain = db_to_linear(large.mean_gain_db)[..., None]
         if self._fading.coherence_time_s is None:
-            return np.tile(mean_gain_m, (len(blocks), 1))
-        uniform_tm = self._uniform("fading", self._link_ids[links][np.newaxis, :], blocks[:, np.newaxis])
-        return np.asarray(self._fading.power_gain(uniform_tm) * mean_gain_m)
+            return mean_gain
+        fading = self._fading.power_gain(
+            self._uniform, link_ids, blocks, los=large.is_los, carrier_hz=self._carrier_hz
+        )
+        return np.asarray(fading * mean_gain)
+
+    def _pair_ids(self, src: IntArray, dst: IntArray) -> IntArray:
+        a, b = self._sites.ids[src], self._sites.ids[dst]
+        return np.asarray((np.minimum(a, b) << 24) | np.maximum(a, b))
+
+    def _link_ids(self, src: IntArray, dst: IntArray) -> IntArray:
+        if self._reciprocal:
+            return self._pair_ids(src, dst)
+        return np.asarray((self._sites.ids[src] << 24) | self._sites.ids[dst])
 
 
-def _identities(name: str, values: ArrayLike, num_links: int) -> NDArray[np.int64]:
-    identities = np.asarray(values, dtype=np.int64)
-    if identities.shape != (num_links,):
-        raise ValueError(f"{name} has shape {identities.shape}; expected one identity for each of {num_links} links")
-    return identities
+class _Normal(Protocol):
+    def __call__(self, field: PairField | None, name: str) -> FloatArray: ...
+
+
+_CHUNK = 131_072
+"""Pairs worked on at a time in a matrix of gains."""
