@@ -11,6 +11,7 @@ from simpy.events import Event
 
 from nmoe_sim.accounts import record_devices, record_energy, record_requests, record_summary
 from nmoe_sim.checks import Layout
+from nmoe_sim.engine.link_samples import record_links
 from nmoe_sim.hosting import memory_used, move_experts, placement_problem
 from nmoe_sim.inference.answers import predictions
 from nmoe_sim.inference.service import RequestCosts, Service
@@ -19,7 +20,7 @@ from nmoe_sim.placement.problem import PlacementProblem
 from nmoe_sim.training.learning import Learning
 
 NUM_LINK_SAMPLES = 16
-"""Coherence blocks of each link in the table ``links``, spread over the run."""
+"""Coherence blocks of each link in the table ``links``, spread over the run, where nobody moves."""
 
 FINAL = "final"
 """Stage of the metrics of the trained model."""
@@ -83,7 +84,8 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
     record_requests(simulation, learning.clients, workload, served, answers, labels, hosts, inference.deadline_s)
     record_energy(simulation, training_end_s)
     record_devices(simulation, layout.profiles, memory_used(learning, layout, hosts), training_end_s)
-    simulation.record_links(NUM_LINK_SAMPLES)
+    if simulation.is_static:
+        record_links(simulation, NUM_LINK_SAMPLES)
     record_summary(simulation, scenario.run_id, scenario.name, len(learning.clients), training_end_s)
 
 
@@ -110,8 +112,9 @@ def _scores(learning: Learning) -> NDArray[np.float32]:
 
 def _record_layout(learning: Learning) -> None:
     recorder, topology, data = learning.simulation.recorder, learning.simulation.topology, learning.data
-    for node in topology.nodes:
-        recorder.add("positions", device=node.name, t_s=0.0, x_m=node.x_m, y_m=node.y_m)
+    if learning.simulation.is_static:
+        for node in topology.nodes:
+            recorder.add("positions", device=node.name, t_s=0.0, x_m=node.x_m, y_m=node.y_m)
     test_y = data.test_y.cpu().numpy()
     for client, y, part in zip(learning.clients, data.train_y, data.test_parts, strict=True):
         num_train = np.bincount(y.cpu().numpy(), minlength=data.num_classes).tolist()

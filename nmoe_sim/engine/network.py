@@ -1,27 +1,38 @@
-"""Moves payloads over routes of links, hop by hop, through media that share their spectrum."""
+"""Moves payloads over routes of links, through media that share their spectrum; what fails is tried again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from simpy import Environment
 from simpy.events import Event, Timeout
 
+from nmoe_sim.engine.air import Air
 from nmoe_sim.engine.device import Device
-from nmoe_sim.engine.sharing import Medium
-from nmoe_sim.engine.topology import Link, Topology
+from nmoe_sim.engine.sharing.media import Ended, Leg, Media, Outcome
+from nmoe_sim.engine.topology import Link, NoRouteError, Topology
+from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
+from nmoe_sim.rng import RandomStreams
+from nmoe_sim.scenario.scenario import RadioSection
+
+MAX_ATTEMPTS = 10_000
+"""Attempts after which training gives a payload up, and the run: the network can't carry it."""
 
 
 class _Payload:
-    __slots__ = ("delivered", "hop", "id", "kind", "n_bytes", "request_id", "round", "route", "stage", "t_ready_s",
-                 "t_start_s")  # fmt: skip
+    __slots__ = ("attempt", "delivered", "dst", "hop", "id", "kind", "links", "n_bytes", "request_id", "round", "route",
+                 "sinr", "stage", "t_ready_s", "t_start_s", "version")  # fmt: skip
 
     def __init__(
         self,
         id: int,
+        dst: str,
         route: tuple[Link, ...],
+        version: int,
         n_bytes: int,
         kind: str,
         request_id: int | None,
@@ -30,7 +41,9 @@ class _Payload:
         delivered: Event,
     ) -> None:
         self.id = id
-        self.route = route
+        self.dst = dst
+        self.route = route  # what is left of it
+        self.version = version  # of the topology it was found in
         self.n_bytes = n_bytes
         self.kind = kind
         self.request_id = request_id
@@ -38,16 +51,23 @@ class _Payload:
         self.round = round
         self.delivered = delivered
         self.hop = 0
+        self.attempt = 0
+        self.links: tuple[Link, ...] = ()  # what it is on now
         self.t_ready_s = 0.0
         self.t_start_s = 0.0
 
 
 class Network:
-    """Store-and-forward transfers between devices.
+    """Transfers between devices.
 
-    A hop starts when the whole payload has arrived at its sender. Sender and receiver draw power for
-    the airtime the medium gives to the hop, so a radio that carries several transfers draws its power
-    once. A payload from a device to itself takes no time and leaves no row.
+    Store and forward: a hop starts when the whole payload has arrived at its sender; or, where the sharing
+    policy is end-to-end, all hops of a route carry it at once. Sender and receiver draw power for the time
+    their radios are on for the hop, so a radio that carries several transfers draws its power once. A
+    payload from a device to itself takes no time and leaves no row.
+
+    A hop that fails (HARQ gave a block up, no rate for too long, the link went away) leaves a row and is
+    tried again from where the payload is, over the route of then: in inference ``radio.retry.max_retries``
+    times a hop, with growing pauses; in training until it gets through.
 
     Parameters
     ----------
@@ -55,12 +75,13 @@ class Network:
     topology : Topology
     devices : mapping of str to Device
         Every node's device, by name.
-    media : mapping of int to (str, int, Medium)
-        For each link's index: name of its medium, the link's position in it, the medium.
+    media : mapping of int to (str, int, Media, Air)
+        For each link's index: name of its medium, the link's position in its media, the media, their air.
     recorder : Recorder
-        Gets one ``transfers`` row a hop, when it ends.
-    access_delay_s : float
-        Time a payload waits before its first bit on every hop; it draws no power.
+        Gets one ``transfers`` row a hop and attempt, when it ends.
+    radio : RadioSection
+    streams : RandomStreams
+        Stream ``loss``, by payload, hop and attempt.
     """
 
     def __init__(
@@ -68,17 +89,22 @@ class Network:
         env: Environment,
         topology: Topology,
         devices: Mapping[str, Device],
-        media: Mapping[int, tuple[str, int, Medium]],
+        media: Mapping[int, tuple[str, int, Media, Air]],
         recorder: Recorder,
-        access_delay_s: float = 0.0,
+        radio: RadioSection,
+        streams: RandomStreams,
     ) -> None:
         self.env = env
         self.topology = topology
+        self.access_delay_s = radio.access_delay_s
         self._devices = devices
         self._media = media
         self._rows = recorder.rows["transfers"]
         self._spilled = recorder.spilled
-        self.access_delay_s = access_delay_s
+        self._retry = radio.retry
+        self.end_to_end: bool = radio.sharing.end_to_end
+        self._streams = streams
+        self._quiet_until_s: dict[str, float] = {}
         self._num_payloads = 0
 
     def send(
@@ -92,51 +118,151 @@ class Network:
         stage: str | None = None,
         round: int | None = None,
     ) -> Event:
-        """Send a payload; the event returned fires when its last bit is at ``dst``.
+        """Send a payload; the event returned fires when its last bit is at ``dst``, or when it is given up.
+
+        The event's value tells whether it was delivered; in training (``stage`` given) it always is.
 
         Raises
         ------
         NoRouteError
-            If no route connects the two.
+            If nothing ever connects the two.
         """
         delivered = Event(self.env)
-        route = self.topology.route(src, dst)
-        if not route:
-            return delivered.succeed()
-        payload = _Payload(self._num_payloads, route, n_bytes, kind, request_id, stage, round, delivered)
+        if src == dst:
+            return delivered.succeed(True)
+        version = self.topology.version
+        try:
+            route = self.topology.route(src, dst)
+        except NoRouteError:
+            if self.topology.is_static:
+                raise
+            route = ()
+        payload = _Payload(
+            self._num_payloads, dst, route, version, n_bytes, kind, request_id, stage, round, delivered
+        )
         self._num_payloads += 1
-        self._start_hop(payload)
+        self._start_hop(payload, src)
         return delivered
 
-    def _start_hop(self, payload: _Payload) -> None:
+    def quiet(self, name: str, until_s: float) -> None:
+        """Let nothing start from or to a node until then."""
+        self._quiet_until_s[name] = until_s
+
+    def abort(self, links: Iterable[Link], outcome: Outcome) -> int:
+        """Break off what is under way on links; returns how many transfers that were."""
+        by_media: dict[int, tuple[Media, list[int]]] = {}
+        for link in links:
+            _, position, media, _ = self._media[link.index]
+            by_media.setdefault(id(media), (media, []))[1].append(position)
+        before = sum(media.num_active for media, _ in by_media.values())
+        for media, positions in by_media.values():
+            media.abort(positions, outcome)
+        return before - sum(media.num_active for media, _ in by_media.values())
+
+    # --- the life of a hop -----------------------------------------------------------------------------
+
+    def _start_hop(self, payload: _Payload, at: str, pause_s: float = 0.0) -> None:
         payload.t_ready_s = self.env.now
-        if self.access_delay_s:
-            access = Timeout(self.env, self.access_delay_s)
-            access.callbacks.append(lambda _: self._put_on_air(payload))
+        if payload.version != self.topology.version or not payload.route:
+            payload.version = self.topology.version
+            try:
+                payload.route = self.topology.route(at, payload.dst)
+            except NoRouteError:
+                self._try_again(payload, at)
+                return
+        payload.links = payload.route if self.end_to_end else payload.route[:1]
+        wait_s = pause_s + sum(self.access_delay_s for link in payload.links if link.wired is None)
+        if self._quiet_until_s:
+            ends = [name for link in payload.links for name in (link.src.name, link.dst.name)]
+            wait_s = max(wait_s, max(self._quiet_until_s.get(name, 0.0) for name in ends) - self.env.now)
+        if wait_s:
+            wait = Timeout(self.env, wait_s)
+            wait.callbacks.append(lambda _: self._put_on_air(payload))
         else:
             self._put_on_air(payload)
 
     def _put_on_air(self, payload: _Payload) -> None:
+        if payload.version != self.topology.version:  # something moved meanwhile
+            links = payload.links
+            at, t_ready_s = links[0].src.name, payload.t_ready_s
+            if not all(self.topology.is_up(link) for link in links):
+                self._start_hop(payload, at)
+                payload.t_ready_s = t_ready_s
+                return
         payload.t_start_s = self.env.now
-        _, position, medium = self._media[payload.route[payload.hop].index]
-        medium.start(position, 8.0 * payload.n_bytes, self._end_hop, payload)
+        entries = [self._media[link.index] for link in payload.links]
+        media = entries[0][2]
+        media.start(tuple(entry[1] for entry in entries), 8.0 * payload.n_bytes, self._off_air, payload)
 
-    def _end_hop(self, payload: Any, airtime_s: float) -> None:
-        link: Link = payload.route[payload.hop]
+    def _off_air(self, payload: Any, ended: Ended) -> None:
+        """Wait for the tail of the last bit: HARQ's and the wire's delay; then book the hop."""
+        outcome = ended.outcome
+        tail_s = 0.0
+        if outcome == "delivered":
+            exponent = sum(leg.loss_exponent for leg in ended.legs)
+            if exponent > 0:
+                draw = self._streams.uniform("loss", payload.id, payload.hop, payload.attempt)
+                outcome = "lost" if draw.item() < -math.expm1(-exponent) else outcome
+            tail_s = sum(leg.tail_s for leg in ended.legs)
+            tail_s += sum(link.wired.delay_s for link in payload.links if link.wired is not None)
+        if tail_s:
+            tail = Timeout(self.env, tail_s)
+            tail.callbacks.append(lambda _: self._end_hop(payload, ended, outcome))
+        else:
+            self._end_hop(payload, ended, outcome)
+
+    def _end_hop(self, payload: _Payload, ended: Ended, outcome: Outcome) -> None:
+        bytes_sent = payload.n_bytes if ended.outcome == "delivered" else int(ended.bits_sent / 8.0)
+        for offset, (link, leg) in enumerate(zip(payload.links, ended.legs, strict=True)):
+            self._book(payload, payload.hop + offset, link, leg, bytes_sent, outcome)
+        if outcome != "delivered":
+            self._try_again(payload, payload.links[0].src.name)
+            return
+        payload.route = payload.route[len(payload.links) :]
+        payload.hop += len(payload.links)
+        payload.attempt = 0
+        at = payload.links[-1].dst.name
+        if at == payload.dst:
+            payload.delivered.succeed(True)
+        else:
+            self._start_hop(payload, at)
+
+    def _try_again(self, payload: _Payload, at: str) -> None:
+        retry = self._retry
+        if payload.stage is None and payload.attempt >= retry.max_retries:
+            payload.delivered.succeed(False)
+            return
+        if payload.attempt >= MAX_ATTEMPTS:
+            raise RunError(
+                f"a payload of {payload.n_bytes:,} bytes ({payload.stage}, {payload.kind}) did not get from {at} to "
+                f"{payload.dst} in {MAX_ATTEMPTS:,} attempts; bring them closer, or raise power or bandwidth"
+            )
+        payload.attempt += 1
+        pause_s = min(retry.max_backoff_s, retry.backoff_s * 2.0 ** min(payload.attempt - 1, 60))
+        if payload.route:
+            self._start_hop(payload, at, pause_s)
+        else:
+            wait = Timeout(self.env, pause_s)
+            wait.callbacks.append(lambda _: self._start_hop(payload, at))
+
+    def _book(
+        self, payload: _Payload, hop: int, link: Link, leg: Leg, bytes_sent: int, outcome: Outcome
+    ) -> None:
         src, dst = self._devices[link.src.name], self._devices[link.dst.name]
+        wired = link.wired is not None
+        tx_energy_j = 0.0 if wired else src.tx_w * leg.tx_airtime_s
+        rx_energy_j = 0.0 if wired else dst.rx_w * leg.rx_airtime_s
         training = payload.stage is not None
-        tx_energy_j = src.tx_w * airtime_s
-        rx_energy_j = dst.rx_w * airtime_s
         src.energy.add("tx", training, tx_energy_j)
         dst.energy.add("rx", training, rx_energy_j)
-        t_start_s, t_end_s = payload.t_start_s, self.env.now
-        duration_s = t_end_s - t_start_s
+        duration_s = self.env.now - payload.t_start_s
         rows = self._rows
         rows.append(
             (
                 self._spilled["transfers"] + len(rows),
                 payload.id,
-                payload.hop,
+                hop,
+                payload.attempt,
                 payload.request_id,
                 payload.stage,
                 payload.round,
@@ -145,18 +271,17 @@ class Network:
                 self._media[link.index][0],
                 payload.kind,
                 payload.n_bytes,
+                bytes_sent,
                 payload.t_ready_s,
-                t_start_s,
-                t_end_s,
-                airtime_s,
-                8.0 * payload.n_bytes / duration_s if duration_s > 0 else None,
+                payload.t_start_s,
+                self.env.now,
+                None if wired else leg.tx_airtime_s,
+                None if wired else leg.rx_airtime_s,
+                None if wired else float(10.0 * np.log10(leg.sinr)) if leg.sinr > 0 else -math.inf,
+                8.0 * bytes_sent / duration_s if duration_s > 0 else None,
+                leg.retransmissions,
                 tx_energy_j,
                 rx_energy_j,
-                "delivered",
+                outcome,
             )
         )
-        payload.hop += 1
-        if payload.hop < len(payload.route):
-            self._start_hop(payload)
-        else:
-            payload.delivered.succeed()

@@ -1,0 +1,258 @@
+"""The radio as media see it: gains -> SINR under what transmits -> goodput. It is a ``sharing.Band``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channels.laws import LinkAdaptationLaw
+from channels.link_adaptation import Transmission
+from channels.units import thermal_noise_w
+from nmoe_sim.engine.ether import Ether, tx_power_w
+from nmoe_sim.engine.gains import CHUNK
+from nmoe_sim.engine.spectrum import Allocation
+from nmoe_sim.engine.topology import Link, Node
+from nmoe_sim.scenario.scenario import RadioSection
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def noise_w(radio: RadioSection, node: Node, bandwidth_hz: float) -> float:
+    """Return the noise power of a node's receiver."""
+    figure_db = radio.base_station_noise_figure_db if node.kind == "base_station" else radio.noise_figure_db
+    return float(thermal_noise_w(bandwidth_hz, figure_db))
+
+
+@dataclass(frozen=True, eq=False)
+class AirState:
+    """Links in one coherence block under the interference of what transmits; a ``sharing.LinkState``."""
+
+    sinr: FloatArray
+    reports: Sequence[tuple[float, FloatArray]]
+    """How much of the block a scheme is chosen from which SINR."""
+    wired_bps: FloatArray
+    """Capacity of a wire; NaN on air."""
+    bandwidth_hz: FloatArray
+    adaptation: LinkAdaptationLaw
+
+    def transmission(self, concentration: FloatArray) -> Transmission:
+        """See ``sharing.LinkState``."""
+        num_links = len(self.sinr)
+        rate_bps, hazard, bits, sent = np.zeros((4, num_links))
+        delay_s = 0.0
+        for bandwidth_hz in np.unique(self.bandwidth_hz[np.isnan(self.wired_bps)]).tolist():
+            some = (self.bandwidth_hz == bandwidth_hz) & np.isnan(self.wired_bps)
+            sinr = self.sinr[some] * concentration[some]
+            for weight, reported in self.reports:
+                one = self.adaptation.transmission(
+                    sinr, reported[some] * concentration[some], bandwidth_hz=bandwidth_hz
+                )
+                weighted_bps = weight * one.rate_bps
+                rate_bps[some] += weighted_bps
+                hazard[some] += weighted_bps * one.loss_per_bit
+                bits[some] += weight * one.block_bits
+                sent[some] += weight * one.mean_transmissions
+                delay_s = one.retransmission_delay_s
+        wired = ~np.isnan(self.wired_bps)
+        rate_bps[wired], bits[wired], sent[wired] = self.wired_bps[wired], np.inf, 1.0
+        per_bit = np.divide(hazard, rate_bps, out=np.zeros(num_links), where=rate_bps > 0)
+        with np.errstate(invalid="ignore"):
+            loss = np.where(per_bit > 0, -np.expm1(-per_bit * bits), 0.0)
+        return Transmission(rate_bps, loss, bits, sent, delay_s)
+
+
+class Air:
+    """The links of media that are planned together, over the ether or wires.
+
+    Parameters
+    ----------
+    links : sequence of Link
+        The links, by position.
+    allocations : sequence of Allocation
+        Medium and band of each.
+    ether : Ether
+    end_to_end : bool
+        Whether transfers take whole routes, so that all media are planned together.
+
+    Notes
+    -----
+    A receiver hears, besides its sender, everybody who transmits on its band in another medium, at the mean
+    power of what each sends over time. A half-duplex radio that has to send and receive on one band in
+    different media (concurrent sidelinks) divides its time equally among its own sending and those it
+    listens to: ``duty``. The scheme of link adaptation is chosen from the gain of ``report_delay_s`` ago, under
+    the interference of now; within a block, the time before the report of that block counts with the older.
+    """
+
+    def __init__(
+        self,
+        links: Sequence[Link],
+        allocations: Sequence[Allocation],
+        ether: Ether,
+        node: dict[str, int],
+        *,
+        end_to_end: bool = False,
+    ) -> None:
+        radio = ether.radio
+        self._ether = ether
+        self._adaptation: LinkAdaptationLaw = radio.link_adaptation
+        names = list(dict.fromkeys(a.medium for a in allocations))
+        bands = list(dict.fromkeys(a.band for a in allocations if a.band is not None))
+        self.medium = np.array([names.index(a.medium) for a in allocations], dtype=np.int64)
+        self.sender = np.array([node[link.src.name] for link in links], dtype=np.int64)
+        self.receiver = np.array([node[link.dst.name] for link in links], dtype=np.int64)
+        self._band = np.array([-1 if a.band is None else bands.index(a.band) for a in allocations], dtype=np.int64)
+        self._bandwidth_hz = np.array([a.bandwidth_hz for a in allocations])
+        self._wired_bps = np.array([math.nan if li.wired is None else li.wired.capacity_bps for li in links])
+        self._tx_w = np.array([tx_power_w(radio, link.src) for link in links])
+        self._noise_w = np.array(
+            [noise_w(radio, li.dst, a.bandwidth_hz or 1.0) for li, a in zip(links, allocations, strict=True)]
+        )
+        is_wired = bool(np.all(self._band < 0))
+        self.block_s = math.inf if is_wired else ether.block_s
+        self.outage_timeout_s = math.inf if is_wired else radio.outage_timeout_s
+        self.is_coupled = end_to_end or len(names) > 1
+        self.is_lossless = is_wired or bool(getattr(radio.link_adaptation, "is_lossless", False))
+        self._columns: dict[int, tuple[list[float], list[float]]] = {}
+        self._first_block, self._num_blocks = 0, 0
+
+    # --- alone on the air: the fast path ---------------------------------------------------------------
+
+    def rate_bps(self, link: int, block: int) -> float:
+        """See ``sharing.Band``."""
+        return self._column(link, block)[0][block - self._first_block]
+
+    def sinr(self, link: int, block: int) -> float:
+        """Return the SINR of one link that has the air to itself."""
+        return self._column(link, block)[1][block - self._first_block]
+
+    def _column(self, link: int, block: int) -> tuple[list[float], list[float]]:
+        if math.isinf(self.block_s):
+            block = 0
+        if not self._first_block <= block < self._first_block + self._num_blocks:
+            known = list(self._columns)
+            self._first_block = block
+            most = min(256, max(1, CHUNK // max(1, len(known))))
+            self._num_blocks = 1 if math.isinf(self.block_s) else most
+            self._columns = dict(zip(known, self._alone(known), strict=True))
+        if link not in self._columns:
+            [self._columns[link]] = self._alone([link])
+        return self._columns[link]
+
+    def _alone(self, links: list[int]) -> list[tuple[list[float], list[float]]]:
+        """Return rates and SINRs of links in all blocks of the window."""
+        if not links:
+            return []
+        index = np.array(links)
+        if np.all(self._band[index] < 0):
+            return [([float(self._wired_bps[i])], [math.inf]) for i in links]
+        blocks = np.arange(self._first_block, self._first_block + self._num_blocks)
+        sinr = self.alone(index, blocks)
+        flat = AirState(
+            sinr.ravel(),
+            [(1.0, sinr.ravel())],
+            np.tile(self._wired_bps[index], len(blocks)),
+            np.tile(self._bandwidth_hz[index], len(blocks)),
+            self._adaptation,
+        )
+        rate_bps = flat.transmission(np.ones(sinr.size)).rate_bps.reshape(sinr.shape)
+        return list(zip(rate_bps.T.tolist(), sinr.T.tolist(), strict=True))
+
+    def alone(self, links: IntArray, blocks: IntArray) -> FloatArray:
+        """Return the SINR of radio links [n] in blocks [T] while nothing else transmits, [T, n]."""
+        src, dst = self.sender[links], self.receiver[links]
+        gain = self._ether.propagation.power_gain(src, dst, blocks)
+        sinr = gain * (self._tx_w[links] / self._noise_w[links])[:, None]
+        if self._ether.beams is not None:
+            sinr *= np.stack([self._ether.beams.link_gain(src, dst, self._ether.time_of(b)) for b in blocks])[..., None]
+        return self._effective(sinr)
+
+    def mean_alone(self, links: IntArray, t_s: float) -> FloatArray:
+        """Return the SINR of radio links [n] at the mean of fast fading, while nothing else transmits."""
+        src, dst = self.sender[links], self.receiver[links]
+        gain_db = self._ether.propagation.large_scale(src, dst, np.array([t_s])).mean_gain_db[0]
+        sinr = 10.0 ** (gain_db / 10.0) * self._tx_w[links] / self._noise_w[links]
+        return sinr if self._ether.beams is None else sinr * self._ether.beams.link_gain(src, dst, t_s)
+
+    def mean_rates_bps(self, t_s: float) -> FloatArray:
+        """Return what all links carry at the mean of fast fading, while nothing else transmits [L]."""
+        every = np.arange(len(self.medium))
+        sinr, radio = np.full(len(every), math.inf), np.flatnonzero(self._band >= 0)
+        if len(radio):
+            sinr[radio] = self.mean_alone(radio, t_s)
+        state = AirState(sinr, [(1.0, sinr)], self._wired_bps, self._bandwidth_hz, self._adaptation)
+        return state.transmission(np.ones(len(every))).rate_bps
+
+    def _effective(self, sinr: FloatArray) -> FloatArray:
+        return sinr[..., 0] if sinr.shape[-1] == 1 else self._adaptation.effective_sinr(sinr)
+
+    # --- together on the air ---------------------------------------------------------------------------
+
+    def state(self, links: IntArray, activity: FloatArray, block: int) -> AirState:
+        """See ``sharing.Band``."""
+        radio = np.flatnonzero(self._band[links] >= 0)
+        sinr = np.full(len(links), math.inf)
+        reports: list[tuple[float, FloatArray]] = [(1.0, sinr)]
+        if len(radio):
+            on_air = links[radio]
+            noise_w = self._noise_w[on_air][:, None] + self._interference_w(on_air, activity[radio], block)
+            now = self._effective(self._signal_w(on_air, block) / noise_w)
+            sinr[radio] = now
+            reports = []
+            for weight, old in self._report_blocks(block):
+                reported = np.full(len(links), math.inf)
+                same = old == block
+                reported[radio] = now if same else self._effective(self._signal_w(on_air, old) / noise_w)
+                reports.append((weight, reported))
+        return AirState(sinr, reports, self._wired_bps[links], self._bandwidth_hz[links], self._adaptation)
+
+    def _report_blocks(self, block: int) -> list[tuple[float, int]]:
+        """Return which part of a block a scheme is chosen from which block's gains."""
+        delay_s = self._adaptation.report_delay_s
+        if not delay_s or math.isinf(self.block_s):
+            return [(1.0, block)]
+        whole, part = divmod(delay_s / self.block_s, 1.0)
+        newer, older = max(0, block - int(whole)), max(0, block - int(whole) - 1)
+        return [(w, b) for w, b in ((1.0 - part, newer), (part, older)) if w > 0]
+
+    def _signal_w(self, links: IntArray, block: int) -> FloatArray:
+        """Return received powers [n, K]."""
+        src, dst = self.sender[links], self.receiver[links]
+        power_w = self._tx_w[links][:, None] * self._ether.gains.at(src, dst, block)
+        if self._ether.beams is not None:
+            power_w *= self._ether.beams.link_gain(src, dst, self._ether.time_of(block))[:, None]
+        return np.asarray(power_w)
+
+    def _interference_w(self, links: IntArray, activity: FloatArray, block: int) -> FloatArray:
+        """Return the power each link's receiver hears from others [n, K]."""
+        src, dst, band, medium = self.sender[links], self.receiver[links], self._band[links], self.medium[links]
+        heard = (band[:, None] == band) & (medium[:, None] != medium) & (activity[:, None] > 0)  # [sender j, receiver i]
+        heard &= (src[:, None] != dst) & (src[:, None] != src)  # its own radio and its own sender have their duty
+        if not heard.any():
+            return np.zeros((len(links), 1))
+        j, i = np.nonzero(heard)
+        power_w = (self._tx_w[links[j]] * activity[j])[:, None] * self._ether.gains.at(src[j], dst[i], block)
+        if self._ether.beams is not None:
+            beams, t_s = self._ether.beams, self._ether.time_of(block)
+            gain = beams.gain(src[j], dst[j], dst[i], t_s) * beams.gain(dst[i], src[i], src[j], t_s)
+            power_w *= gain[:, None]
+        total_w = np.zeros((len(links), power_w.shape[1]))
+        np.add.at(total_w, i, power_w)
+        return total_w
+
+    def duty(self, links: IntArray) -> FloatArray:
+        """Return which part of the time the half-duplex radios at both ends leave to each active link [n]."""
+        if not self.is_coupled or len(links) < 2:
+            return np.ones(len(links))
+        src, dst, band = self.sender[links], self.receiver[links], self._band[links]
+        num_duties: dict[tuple[int, int], int] = {}
+        for node in set(src.tolist()) & set(dst.tolist()):
+            for b in set(band[src == node].tolist()) & set(band[dst == node].tolist()):
+                if b >= 0:
+                    num_duties[node, b] = 1 + len(set(src[(dst == node) & (band == b)].tolist()))
+        ends = [[num_duties.get((n, b), 1) for n, b in zip(nodes.tolist(), band.tolist(), strict=True)] for nodes in (src, dst)]
+        return 1.0 / np.max(ends, axis=0)

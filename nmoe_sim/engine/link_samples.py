@@ -1,0 +1,69 @@
+"""Rows of the table ``links``: links as they are in some coherence blocks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channels.units import linear_to_db
+from nmoe_sim.engine.simulation import PlannedTogether, Simulation
+
+MAX_PAIRS = 4_000_000
+"""Pairs of interfering links looked at in all samples of one band; more take minutes."""
+
+
+def record_links(simulation: Simulation, num_samples: int) -> None:
+    """Write rows of every radio link at up to ``num_samples`` coherence blocks spread over the time so far.
+
+    Where media interfere, every other medium of the band is taken to be on air all the time, its links in turn.
+    """
+    block_s = simulation.ether.block_s
+    last = 0 if math.isinf(block_s) else int(simulation.env.now / block_s)
+    for group in simulation.groups:
+        up = _up(simulation, group)
+        samples = num_samples if not group.air.is_coupled else max(1, min(num_samples, MAX_PAIRS // max(1, len(up) ** 2)))
+        for block in np.unique(np.linspace(0, last, samples, dtype=np.int64)).tolist():
+            _record(simulation, group, up, block, simulation.ether.time_of(block))
+
+
+def record_links_now(simulation: Simulation) -> None:
+    """Write rows of every radio link that is up, in the coherence block of now."""
+    ether = simulation.ether
+    block = 0 if math.isinf(ether.block_s) else int(simulation.env.now / ether.block_s)
+    for group in simulation.groups:
+        _record(simulation, group, _up(simulation, group), block, simulation.env.now)
+
+
+def _up(simulation: Simulation, group: PlannedTogether) -> NDArray[np.int64]:
+    is_up = [link.wired is None and simulation.topology.is_up(link) for link in group.links]
+    return np.flatnonzero(is_up)
+
+
+def _record(simulation: Simulation, group: PlannedTogether, links: NDArray[np.int64], block: int, t_s: float) -> None:
+    if not len(links):
+        return
+    ether, air = simulation.ether, group.air
+    src, dst = air.sender[links], air.receiver[links]
+    _, medium, users = np.unique(air.medium[links], return_inverse=True, return_counts=True)
+    state = air.state(links, 1.0 / users[medium], block)
+    rate_bps = state.transmission(np.ones(len(links))).rate_bps
+    large = ether.propagation.large_scale(src, dst, np.array([ether.time_of(block)]))
+    sinr_db = linear_to_db(state.sinr)
+    rows = simulation.recorder.rows["links"]
+    for i, position in enumerate(links.tolist()):
+        link = group.links[position]
+        rows.append(
+            (
+                link.src.name,
+                link.dst.name,
+                group.allocations[position].medium,
+                t_s,
+                float(large.distance_2d_m[0, i]),
+                bool(large.is_los[0, i]),
+                -float(large.mean_gain_db[0, i]),
+                float(sinr_db[i]),
+                float(rate_bps[i]),
+            )
+        )
