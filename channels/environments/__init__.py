@@ -13,7 +13,7 @@ from channels.environments.indoor import OFFICES, FactoryDH, FactoryDL, FactoryS
 from channels.environments.rural import RuralMacro
 from channels.environments.urban import UrbanMacro, UrbanMicro
 
-__all__ = ["ENVIRONMENTS", "OFFICES", "Environment", "Links"]
+__all__ = ["ENVIRONMENTS", "OFFICES", "Environment", "IndoorOffice", "Links", "RuralMacro"]
 
 ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType(
     {
