@@ -29,7 +29,7 @@ class SampleError(ValueError):
     row : int
         Where it stands in the arrays given.
     rule : str
-        What is wrong with it.
+        What is wrong with it, and what to do about it.
     """
 
     def __init__(self, row: int, rule: str) -> None:
@@ -77,17 +77,17 @@ class GainSamples:
         a, b = np.asarray(src, dtype=np.int64), np.asarray(dst, dtype=np.int64)
         if not a.shape == b.shape == numbers_s.shape == gains_db.shape == (a.size,) or not a.size:
             raise ValueError("src, dst, t_s and gain_db need one element for each of at least one sample")
-        _refuse_first(~((numbers_s >= 0) & (numbers_s <= _MAX_T_S)), "its time is not in 0 to 1e9 s")
+        _refuse_first(~((numbers_s >= 0) & (numbers_s <= _MAX_T_S)), "its time is not from 0 to 1e9 s")
         _refuse_first(~np.isfinite(gains_db), "its gain is not finite")
-        _refuse_first(a == b, "a node has no path to itself")
+        _refuse_first(a == b, "it is a path from a node to itself; leave it out")
         t_ns = np.rint(numbers_s * _NS_PER_S).astype(np.int64)
         order = np.lexsort((t_ns, b, a))
         a, b, t_ns, gains_db = a[order], b[order], t_ns[order], gains_db[order]
         begins = np.append(True, (np.diff(a) != 0) | (np.diff(b) != 0))
         twice = np.flatnonzero(~begins[1:] & (np.diff(t_ns) == 0))
         if len(twice):
-            rows = order[twice[0] : twice[0] + 2]  # lexsort is stable, so in the order given
-            raise SampleError(int(rows[1]), f"it has the pair and time of sample {rows[0]}")
+            later = int(order[twice[0] + 1])  # lexsort is stable, so the later one given
+            raise SampleError(later, "one before it has the same pair and time; keep one of them")
         first = np.append(np.flatnonzero(begins), len(a)).astype(np.int64)
         return cls(a[first[:-1]], b[first[:-1]], first, t_ns, gains_db)
 
