@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from channels.geometry import LinkGeometry
 from channels.laws import FadingLaw, PathLossLaw, ShadowingLaw, UniformDraws
-from channels.shadowing import PairField
+from channels.shadowing import PairField, Phasors
 from channels.sites import Sites
 from channels.units import db_to_linear
 
@@ -62,15 +63,14 @@ class Channel:
     reciprocal : bool
         Whether both directions of a pair fade alike, as on one band (TDD); else they fade independently (FDD).
         Large-scale gains are reciprocal always.
-    step_s : float
-        How often positions are looked at where nodes move and nothing fades.
 
     Notes
     -----
     Line of sight and shadowing are fields over the positions of both ends (see ``PairField``), so they
     are alike for devices near each other and along a path; with a decorrelation distance of 0 they are
     drawn for each pair of nodes. Fading is drawn for (link, block). So no result depends on which pairs
-    are asked together, in which order, or on other nodes. Within a block positions are those at its start.
+    are asked together, in which order, or on other nodes. Within a block positions are those of the last look
+    before its start (``Sites.step_s``).
 
     Left out: correlation of shadowing between line-of-sight states, soft transitions between them,
     building penetration, correlation of fading between links.
@@ -86,7 +86,6 @@ class Channel:
         fading: FadingLaw,
         uniform: UniformDraws,
         reciprocal: bool = False,
-        step_s: float = 0.1,
     ) -> None:
         self._sites = sites
         self._carrier_hz = carrier_hz
@@ -96,7 +95,7 @@ class Channel:
         self._uniform = uniform
         self._reciprocal = reciprocal
         coherence_s = fading.coherence_time_s
-        self.block_s: float = coherence_s if coherence_s is not None else math.inf if sites.is_static else step_s
+        self.block_s: float = coherence_s if coherence_s is not None else math.inf if sites.is_static else sites.step_s
         self._los_field = self._field("los", path_loss.los_decorrelation_m)
         self._shadowing_fields = [
             self._field(f"shadowing/{'los' if los else 'nlos'}", self._decorrelation_m(los)) for los in (False, True)
@@ -112,16 +111,18 @@ class Channel:
     def large_scale(self, src: ArrayLike, dst: ArrayLike, t_s: ArrayLike) -> LargeScale:
         """See ``Propagation``."""
         src, dst, t_s = (np.atleast_1d(x) for x in (src, dst, t_s))
-        shape = (len(t_s), len(src))
-        times_s = np.zeros(1) if self._sites.is_static else t_s.astype(np.float64)
-        xy_m = self._sites.positions_m(times_s[: max(1, len(t_s))])
-        one = self._between(xy_m[:, src], xy_m[:, dst], src, dst, matrix=False)
-        return one if len(times_s) == shape[0] else LargeScale(*(np.broadcast_to(x, shape) for x in vars(one).values()))
+        looks = np.zeros(len(t_s)) if self._sites.is_static else np.floor(t_s / self._sites.step_s + 1e-9)
+        look, which = np.unique(looks, return_inverse=True)
+        xy_m = self._sites.positions_m(np.zeros(len(look)) if self._sites.is_static else look * self._sites.step_s)
+        a_m, b_m = xy_m[:, src], xy_m[:, dst]
+        distance_m = np.hypot(*np.moveaxis(a_m - b_m, -1, 0))
+        state = self._state(distance_m, src, dst, lambda field: field.at(a_m, b_m))
+        return LargeScale(*(values[which] for values in vars(state).values()))
 
     def geometry(self, src: ArrayLike, dst: ArrayLike, t_s: float) -> LinkGeometry:
         """Return where the ends of pairs [M] are at one time."""
         src, dst = np.atleast_1d(src), np.atleast_1d(dst)
-        xy_m = self._sites.positions_m(np.array([t_s], dtype=np.float64))[0]
+        xy_m = self._sites.at([t_s])[0]
         distance_m = np.hypot(*(xy_m[src] - xy_m[dst]).T)
         return LinkGeometry.between(distance_m, self._sites.heights_m[src], self._sites.heights_m[dst])
 
@@ -139,24 +140,31 @@ class Channel:
         """
         src, dst = np.atleast_1d(src), np.atleast_1d(dst)
         start_s = np.zeros(1) if math.isinf(self.block_s) else np.array([block * self.block_s])
-        xy_m = self._sites.positions_m(start_s)[0]
+        xy_m = self._sites.at(start_s)[0]
+        fields = [field for field in (self._los_field, *self._shadowing_fields) if field is not None]
+        phasors = {id(field): (field.phasors(xy_m[src]), field.phasors(xy_m[dst])) for field in fields}
+        gains = np.empty((len(src), len(dst), 0))
         rows = max(1, _CHUNK // max(1, len(dst)))
-        gains = []
         for first in range(0, len(src), rows):
-            some = src[first : first + rows]
-            a, b = np.repeat(some, len(dst)), np.tile(dst, len(some))
-            large = self._between(xy_m[some], xy_m[dst], a, b, matrix=True)
-            gains.append(self._faded(large, self._link_ids(a, b), np.array([block])).reshape(len(some), len(dst), -1))
-        return np.concatenate(gains) if gains else np.zeros((0, len(dst), 1))
+            some = slice(first, first + rows)
+            a, b = np.repeat(src[some], len(dst)), np.tile(dst, len(src[some]))
 
-    def _between(
-        self, a_m: FloatArray, b_m: FloatArray, src: IntArray, dst: IntArray, *, matrix: bool
+            def normal(field: PairField, some: slice = some) -> FloatArray:
+                of_src, of_dst = phasors[id(field)]
+                return field.matrix(Phasors(*(values[some] for values in of_src)), of_dst)
+
+            distance_m = np.hypot(*np.moveaxis(xy_m[src[some], None] - xy_m[dst], -1, 0)).reshape(1, -1)
+            large = self._state(distance_m, a, b, normal)
+            faded = self._faded(large, self._link_ids(a, b), np.array([block]))[0]
+            if not gains.size:
+                gains = np.empty((len(src), len(dst), faded.shape[-1]))
+            gains[some] = faded.reshape(-1, len(dst), faded.shape[-1])
+        return gains
+
+    def _state(
+        self, distance_m: FloatArray, src: IntArray, dst: IntArray, correlated: Callable[[PairField], FloatArray]
     ) -> LargeScale:
-        """Return the state of pairs: ends [T, M, 2], or as a matrix over ends [A, 2] and [B, 2], flattened to [1, AB]."""
-        if matrix:
-            distance_m = np.hypot(*(a_m[:, None] - b_m[None]).reshape(-1, 2).T)[None]
-        else:
-            distance_m = np.hypot(*np.moveaxis(a_m - b_m, -1, 0))
+        """Return the state of pairs [M] at times [T], given their distances [T, M] and how to look at a field."""
         shape = distance_m.shape
         heights_m = self._sites.heights_m
         geometry = LinkGeometry.between(
@@ -168,7 +176,7 @@ class Channel:
                 from scipy.special import ndtri
 
                 return np.tile(np.asarray(ndtri(self._uniform(name, self._pair_ids(src, dst)))), shape[0])
-            return (field.matrix(a_m, b_m) if matrix else field.at(a_m, b_m)).ravel()
+            return correlated(field).ravel()
 
         los = self._line_of_sight(geometry, normal)
         std_db = self._path_loss.shadow_fading_std_db(geometry, carrier_hz=self._carrier_hz, los=los)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -27,8 +28,8 @@ class Sites:
         Which nodes are base stations.
     positions_m : callable
         ``positions_m(t_s [T])`` gives [T, N, 2] in the plane.
-    is_static : bool
-        Whether nobody ever moves.
+    step_s : float
+        How often positions are looked at: in between they count as they were; infinite: nobody ever moves.
 
     Raises
     ------
@@ -41,7 +42,7 @@ class Sites:
     ids: NDArray[np.int64]
     is_station: NDArray[np.bool_]
     positions_m: Callable[[FloatArray], FloatArray]
-    is_static: bool
+    step_s: float = math.inf
 
     def __post_init__(self) -> None:
         num_nodes = len(self.names)
@@ -69,12 +70,21 @@ class Sites:
             np.arange(num_nodes) if ids is None else np.array(ids, dtype=np.int64),
             np.broadcast_to(np.asarray(is_station, dtype=np.bool_), num_nodes).copy(),
             lambda t_s: np.broadcast_to(xy, (len(t_s), *xy.shape)),
-            True,
         )
 
-    def moving(self, positions_m: Callable[[FloatArray], FloatArray]) -> Sites:
+    def moving(self, positions_m: Callable[[FloatArray], FloatArray], step_s: float) -> Sites:
         """Return the same nodes on the move."""
-        return replace(self, positions_m=positions_m, is_static=False)
+        return replace(self, positions_m=positions_m, step_s=step_s)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether nobody ever moves."""
+        return math.isinf(self.step_s)
+
+    def at(self, t_s: ArrayLike) -> FloatArray:
+        """Return positions [T, N, 2] at the last look before times [T]."""
+        times_s = np.asarray(t_s, dtype=np.float64)
+        return self.positions_m(times_s if self.is_static else np.floor(times_s / self.step_s + 1e-9) * self.step_s)
 
     def __len__(self) -> int:
         return len(self.names)

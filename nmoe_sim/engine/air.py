@@ -42,25 +42,24 @@ class AirState:
 
     def transmission(self, concentration: FloatArray) -> Transmission:
         """See ``sharing.LinkState``."""
-        num_links = len(self.sinr)
-        rate_bps, hazard, bits, sent = np.zeros((4, num_links))
+        rate_bps, hazard, bits, sent = np.zeros((4, *concentration.shape))
         delay_s = 0.0
-        for bandwidth_hz in np.unique(self.bandwidth_hz[np.isnan(self.wired_bps)]).tolist():
-            some = (self.bandwidth_hz == bandwidth_hz) & np.isnan(self.wired_bps)
-            sinr = self.sinr[some] * concentration[some]
+        on_air = np.isnan(self.wired_bps)
+        for bandwidth_hz in np.unique(self.bandwidth_hz[on_air]).tolist():
+            some = on_air & (self.bandwidth_hz == bandwidth_hz)
+            factor = concentration[..., some]
             for weight, reported in self.reports:
                 one = self.adaptation.transmission(
-                    sinr, reported[some] * concentration[some], bandwidth_hz=bandwidth_hz
+                    self.sinr[some] * factor, reported[some] * factor, bandwidth_hz=bandwidth_hz
                 )
                 weighted_bps = weight * one.rate_bps
-                rate_bps[some] += weighted_bps
-                hazard[some] += weighted_bps * one.loss_per_bit
-                bits[some] += weight * one.block_bits
-                sent[some] += weight * one.mean_transmissions
+                rate_bps[..., some] += weighted_bps
+                hazard[..., some] += weighted_bps * one.loss_per_bit
+                bits[..., some] += weight * one.block_bits
+                sent[..., some] += weight * one.mean_transmissions
                 delay_s = one.retransmission_delay_s
-        wired = ~np.isnan(self.wired_bps)
-        rate_bps[wired], bits[wired], sent[wired] = self.wired_bps[wired], np.inf, 1.0
-        per_bit = np.divide(hazard, rate_bps, out=np.zeros(num_links), where=rate_bps > 0)
+        rate_bps[..., ~on_air], bits[..., ~on_air], sent[..., ~on_air] = self.wired_bps[~on_air], np.inf, 1.0
+        per_bit = np.divide(hazard, rate_bps, out=np.zeros(rate_bps.shape), where=rate_bps > 0)
         with np.errstate(invalid="ignore"):
             loss = np.where(per_bit > 0, -np.expm1(-per_bit * bits), 0.0)
         return Transmission(rate_bps, loss, bits, sent, delay_s)

@@ -39,7 +39,7 @@ class Beams:
 
         The arguments are of one shape; a gain from a node to itself is of no meaning.
         """
-        xy_m = self._sites.positions_m(np.array([t_s], dtype=np.float64))[0]
+        xy_m = self._sites.at([t_s])[0]
         gain_db = np.empty(at.shape)
         for of_kind, law in self._laws:
             here = of_kind[at]

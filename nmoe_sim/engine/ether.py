@@ -30,8 +30,10 @@ def tx_power_w(radio: RadioSection, node: Node) -> float:
     return float(dbm_to_watt(power_dbm))
 
 
-def sites_of(topology: Topology, radio: RadioSection, trajectory: Trajectory | None = None) -> Sites:
-    """Return where a topology's nodes are; devices, which come first, follow the trajectory."""
+def sites_of(
+    topology: Topology, radio: RadioSection, trajectory: Trajectory | None = None, step_s: float = math.inf
+) -> Sites:
+    """Return where a topology's nodes are; devices, which come first, follow the trajectory, looked at every ``step_s``."""
     xy_m = np.array([(node.x_m, node.y_m) for node in topology.nodes], dtype=np.float64).reshape(-1, 2)
     is_station = np.array([node.kind == "base_station" for node in topology.nodes], dtype=np.bool_)
     sites = Sites.static(
@@ -48,7 +50,7 @@ def sites_of(topology: Topology, radio: RadioSection, trajectory: Trajectory | N
         stations_m = np.broadcast_to(xy_m[is_station], (len(t_s), int(is_station.sum()), 2))
         return np.concatenate([trajectory.positions_m(t_s), stations_m], axis=1)
 
-    return sites.moving(positions_m)
+    return sites.moving(positions_m, step_s)
 
 
 def _identity(topology: Topology, node: Node) -> int:
@@ -70,10 +72,15 @@ class Ether:
 
     @classmethod
     def build(
-        cls, topology: Topology, radio: RadioSection, streams: RandomStreams, trajectory: Trajectory | None = None
+        cls,
+        topology: Topology,
+        radio: RadioSection,
+        streams: RandomStreams,
+        trajectory: Trajectory | None = None,
+        step_s: float = math.inf,
     ) -> Ether:
         """Set up the ether of a run."""
-        sites = sites_of(topology, radio, trajectory)
+        sites = sites_of(topology, radio, trajectory, step_s)
         propagation = radio.channel.build(sites, radio, streams.uniform)
         antennas = (radio.base_station_antenna, radio.device_antenna)
         beams = None

@@ -106,6 +106,7 @@ class Network:
         self._streams = streams
         self._quiet_until_s: dict[str, float] = {}
         self._num_payloads = 0
+        self._num_broken_off = 0
 
     def send(
         self,
@@ -154,10 +155,10 @@ class Network:
         for link in links:
             _, position, media, _ = self._media[link.index]
             by_media.setdefault(id(media), (media, []))[1].append(position)
-        before = sum(media.num_active for media, _ in by_media.values())
+        before = self._num_broken_off
         for media, positions in by_media.values():
             media.abort(positions, outcome)
-        return before - sum(media.num_active for media, _ in by_media.values())
+        return self._num_broken_off - before
 
     # --- the life of a hop -----------------------------------------------------------------------------
 
@@ -197,6 +198,7 @@ class Network:
     def _off_air(self, payload: Any, ended: Ended) -> None:
         """Wait for the tail of the last bit: HARQ's and the wire's delay; then book the hop."""
         outcome = ended.outcome
+        self._num_broken_off += outcome != "delivered"
         tail_s = 0.0
         if outcome == "delivered":
             exponent = sum(leg.loss_exponent for leg in ended.legs)

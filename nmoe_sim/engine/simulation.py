@@ -94,10 +94,10 @@ class Simulation:
             start_m = np.array([(node.x_m, node.y_m) for node in topology.devices])
             names = [node.name for node in topology.devices]
             trajectory = mobility.trajectory(start_m, topology.bounds_m, streams.uniform, names)
-        ether = Ether.build(topology, radio, streams, trajectory)
+        step_s = mobility.step_s if mobility is not None and moves else math.inf
+        ether = Ether.build(topology, radio, streams, trajectory, step_s)
         groups, media = _media(env, topology, radio, ether)
         network = Network(env, topology, devices, media, recorder, radio, streams)
-        step_s = mobility.step_s if mobility is not None and moves else math.inf
         simulation = cls(env, topology, devices, network, ether, groups, recorder, streams, step_s)
         if len(topology.base_stations) > 1:
             simulation.attach_to_strongest()
