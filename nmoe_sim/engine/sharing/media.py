@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -30,6 +31,8 @@ class Leg(NamedTuple):
     """Mean number of HARQ retransmissions."""
     tail_s: float
     """Mean time from the last bit's first transmission until HARQ is through with it."""
+    sinr: float
+    """SINR on the whole band when the first bit was sent, linear: that of the first plan it was in."""
 
 
 class Ended(NamedTuple):
@@ -64,7 +67,10 @@ class LinkState(Protocol):
     """Of each link asked for [n], on the whole band, linear; infinite on a wire."""
 
     def transmission(self, concentration: FloatArray) -> Transmission:
-        """What the links carry on the whole band [n] if their SINR is multiplied by ``concentration`` [n]."""
+        """Return what the links carry on the whole band if their SINR is multiplied by ``concentration``.
+
+        Both are of shape [n], or [G, n] to ask for G concentrations of each link at once.
+        """
 
 
 class Band(Protocol):
@@ -88,5 +94,25 @@ class Band(Protocol):
     def rate_bps(self, link: int, block: int) -> float:
         """Return the goodput of one link that has its medium, and the air, to itself."""
 
+    def sinr(self, link: int, block: int) -> float:
+        """Return the SINR of one link that has its medium, and the air, to itself; linear."""
+
+    def duty(self, links: IntArray) -> FloatArray:
+        """Return which part of the time the half-duplex radios at its ends leave to each active link [n].
+
+        It scales shares of every plan, activities and airtimes: 1 unless a radio has to send and receive on
+        one band in different media (concurrent sidelinks).
+        """
+
     def state(self, links: IntArray, activity: FloatArray, block: int) -> LinkState:
         """Return the state of links [n] while each transmits for a fraction ``activity`` [n] of the time."""
+
+
+def block_of(t_s: float, block_s: float) -> tuple[int, float]:
+    """Return the coherence block in which a time lies and when that block ends; block k begins at k * block_s."""
+    if math.isinf(block_s):
+        return 0, math.inf
+    block = int(t_s / block_s)
+    if (block + 1) * block_s <= t_s:  # rounding at the boundary itself
+        block += 1
+    return block, (block + 1) * block_s

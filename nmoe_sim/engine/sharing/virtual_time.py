@@ -1,63 +1,36 @@
-"""Family ``sharing``: what the active transfers of a medium do with its spectrum.
+"""Equal sharing in virtual time: the fast path of ``equal_share``.
 
-``equal_share`` is fluid time sharing. With n transfers active, each gets a fraction 1/n of the time at
-the full-band rate of its own link, so in *virtual time* (dV = dt/n: the airtime a single transfer has
-got) a transfer that needs a seconds of airtime and starts at V ends at V + a, whoever comes and goes
-in between. The transfers are a heap of these finish tags; one timer waits for the earliest. At a
-coherence boundary rates change: the bits left keep, so the tags move.
+With n transfers active, each gets a fraction 1/n of the time at the full-band rate of its own link, so in
+*virtual time* (dV = dt/n: the airtime a single transfer has got) a transfer that needs a seconds of airtime and
+starts at V ends at V + a, whoever comes and goes in between. The transfers are a heap of these finish
+tags; one timer waits for the earliest. At a coherence boundary rates change: the bits left keep, so the tags move.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from simpy import Environment
 from simpy.events import Event, Timeout
 
+from nmoe_sim.engine.sharing.media import Band, Done, Ended, Leg, Outcome, block_of
 from nmoe_sim.errors import RunError
-from nmoe_sim.scenario.spec import Spec
-
-
-class RateSource(Protocol):
-    """Full-band rates of a medium's links."""
-
-    block_s: float
-    """Length of a coherence block; infinite where rates don't change."""
-
-    def rate_bps(self, link: int, block: int) -> float:
-        """Return the rate of a link that has the medium to itself, in one block."""
-
-
-class Medium(Protocol):
-    """Spectrum shared by the transfers active on it."""
-
-    num_active: int
-
-    def start(self, link: int, bits: float, done: Callable[[Any, float], None], payload: Any) -> None:
-        """Start a transfer; ``done(payload, airtime_s)`` is called at the time its last bit arrives."""
-
-
-class EqualShare(Spec):
-    """Fluid time sharing: each of n active transfers has the medium a fraction 1/n of the time."""
-
-    kind: ClassVar[str] = "equal_share"
-
-    def medium(self, env: Environment, rates: RateSource) -> EqualShareMedium:
-        """Return a medium that shares this way."""
-        return EqualShareMedium(env, rates)
 
 
 class _Transfer:
-    __slots__ = ("bits_left", "done", "link", "payload", "rate_bps", "tag_s", "v_start_s")
+    __slots__ = ("bits", "bits_left", "done", "link", "number", "payload", "rate_bps", "sinr", "tag_s", "v_start_s")
 
     def __init__(
-        self, link: int, bits: float, v_start_s: float, done: Callable[[Any, float], None], payload: Any
+        self, number: int, link: int, bits: float, sinr: float, v_start_s: float, done: Done, payload: Any
     ) -> None:
+        self.number = number
         self.link = link
+        self.bits = bits
         self.bits_left = bits  # as of the last change of rate
+        self.sinr = sinr
         self.v_start_s = v_start_s
         self.done = done
         self.payload = payload
@@ -67,6 +40,14 @@ class _Transfer:
         self.rate_bps = rate_bps
         self.tag_s = v_s + self.bits_left / rate_bps if rate_bps > 0 else math.inf
 
+    def left_at(self, v_s: float) -> float:
+        """Return the bits left at virtual time ``v_s``."""
+        return max(0.0, self.tag_s - v_s) * self.rate_bps if self.rate_bps > 0 else self.bits_left
+
+
+_Finished = list[tuple[_Transfer, Outcome, float, float]]
+"""Transfer, outcome, bits sent, airtime."""
+
 
 class EqualShareMedium:
     """A medium in virtual time; see the module's docstring.
@@ -74,16 +55,17 @@ class EqualShareMedium:
     Parameters
     ----------
     env : simpy.Environment
-    rates : RateSource
-        Rates of the links, by link and coherence block.
+    band : Band
+        One medium, without losses, whose rates depend on nothing but link and block.
     """
 
-    def __init__(self, env: Environment, rates: RateSource) -> None:
+    def __init__(self, env: Environment, band: Band) -> None:
         self.env = env
-        self.rates = rates
+        self.band = band
         self.num_active = 0
         self._heap: list[tuple[float, int, _Transfer]] = []
-        self._sequence = 0
+        self._silent: dict[int, tuple[float, _Transfer]] = {}  # without a rate: since when; the oldest first
+        self._num_started = 0
         self._t_s = 0.0  # when the virtual time was last brought up to date
         self._v_s = 0.0  # airtime each active transfer has got since the medium was last idle
         self._block = 0
@@ -92,25 +74,38 @@ class EqualShareMedium:
         self._timer_s = math.inf
         self._next: _Transfer | None = None  # the transfer that is due when the live timer fires
 
-    def start(self, link: int, bits: float, done: Callable[[Any, float], None], payload: Any) -> None:
-        """Start a transfer of ``bits`` on ``link``; ``done(payload, airtime_s)`` when its last bit is there."""
+    def start(self, links: tuple[int, ...], bits: float, done: Done, payload: Any) -> None:
+        """Start a transfer of ``bits`` on one link; ``done(payload, ended)`` when it ends."""
         now = self.env.now
         finished = self._settle(now)
         if not self._heap:
             self._t_s = now
             self._v_s = 0.0
-        transfer = _Transfer(link, bits, self._v_s, done, payload)
-        transfer.set_rate(self.rates.rate_bps(link, self._block), self._v_s)
-        self._sequence += 1
-        heappush(self._heap, (transfer.tag_s, self._sequence, transfer))
+        [link] = links
+        sinr = self.band.sinr(link, self._block)
+        transfer = _Transfer(self._num_started, link, bits, sinr, self._v_s, done, payload)
+        self._num_started += 1
+        self._set_rate(transfer, now)
+        heappush(self._heap, (transfer.tag_s, transfer.number, transfer))
         self.num_active += 1
         self._next = None
         self._arm(now)
         _report(finished)
 
-    def _settle(self, now: float) -> list[_Transfer]:
-        """Bring virtual time up to ``now``, take out what has finished, then enter the block of ``now``."""
-        finished = []
+    def abort(self, links: Iterable[int], outcome: Outcome) -> None:
+        """End every transfer on one of ``links``, at once; one whose last bit is sent is delivered."""
+        now = self.env.now
+        finished = self._settle(now)
+        broken = set(links)
+        finished += self._take(sorted(t.number for _, _, t in self._heap if t.link in broken), outcome)
+        self._next = None
+        if self._heap:
+            self._arm(now)
+        _report(finished)
+
+    def _settle(self, now: float) -> _Finished:
+        """Bring virtual time up to ``now``, take out what has ended, then enter the block of ``now``."""
+        finished: _Finished = []
         heap = self._heap
         if heap:
             self._v_s += (now - self._t_s) / self.num_active
@@ -118,40 +113,58 @@ class EqualShareMedium:
             if self._next is not None and now >= self._timer_s:  # due by plan, whatever the rounding
                 self._v_s = max(self._v_s, self._next.tag_s)
             while heap and (heap[0][0] <= self._v_s or now + (heap[0][0] - self._v_s) * self.num_active <= now):
-                finished.append(heappop(heap)[2])
+                transfer = heappop(heap)[2]
+                finished.append((transfer, "delivered", transfer.bits, transfer.tag_s - transfer.v_start_s))
             self.num_active -= len(finished)
+            if self._silent:
+                timeout_s = self.band.outage_timeout_s
+                finished += self._take([n for n, (t_s, _) in self._silent.items() if t_s + timeout_s <= now], "outage")
         if now >= self._block_end_s:
             self._enter_block(now)
         return finished
 
+    def _take(self, numbers: list[int], outcome: Outcome) -> _Finished:
+        """Take out transfers before their end."""
+        if not numbers:
+            return []
+        taken = {t.number: t for _, _, t in self._heap if t.number in set(numbers)}
+        self._heap = [entry for entry in self._heap if entry[1] not in taken]
+        heapify(self._heap)
+        self.num_active = len(self._heap)
+        for number in numbers:
+            self._silent.pop(number, None)
+        v_s = self._v_s
+        return [(t, outcome, t.bits - t.left_at(v_s), v_s - t.v_start_s) for t in map(taken.__getitem__, numbers)]
+
+    def _set_rate(self, transfer: _Transfer, now: float) -> None:
+        transfer.set_rate(self.band.rate_bps(transfer.link, self._block), self._v_s)
+        if transfer.rate_bps > 0:
+            self._silent.pop(transfer.number, None)
+        elif transfer.number not in self._silent:
+            self._silent[transfer.number] = now, transfer
+
     def _enter_block(self, now: float) -> None:
         """Move to the block of ``now``; the bits left of every active transfer keep, their tags move."""
-        block_s = self.rates.block_s
-        if math.isinf(block_s):
-            self._block_end_s = math.inf
-            return
-        block = int(now / block_s)
-        if (block + 1) * block_s <= now:  # rounding at the boundary itself
-            block += 1
-        self._block = block
-        self._block_end_s = (block + 1) * block_s
-        v_s = self._v_s
-        for tag_s, _, transfer in self._heap:
-            if transfer.rate_bps > 0:
-                transfer.bits_left = max(0.0, tag_s - v_s) * transfer.rate_bps
-            transfer.set_rate(self.rates.rate_bps(transfer.link, block), v_s)
-        self._heap = [(transfer.tag_s, sequence, transfer) for _, sequence, transfer in self._heap]
+        self._block, self._block_end_s = block_of(now, self.band.block_s)
+        for _, _, transfer in self._heap:
+            transfer.bits_left = transfer.left_at(self._v_s)
+            self._set_rate(transfer, now)
+        self._heap = [(transfer.tag_s, number, transfer) for _, number, transfer in self._heap]
         heapify(self._heap)
 
     def _arm(self, now: float) -> None:
-        """Have a timer fire no later than the next finish or block boundary; an early one re-arms."""
+        """Have a timer fire no later than the next end or block boundary; an early one re-arms."""
         first = self._heap[0]
         t_s = now + (first[0] - self._v_s) * self.num_active
         finishes = t_s <= self._block_end_s
         if not finishes:
             t_s = self._block_end_s
+        if self._silent:
+            outage_s = next(iter(self._silent.values()))[0] + self.band.outage_timeout_s
+            if outage_s < t_s:
+                t_s, finishes = outage_s, False
         if math.isinf(t_s):
-            raise RunError(f"a transfer on link {first[2].link} can never end: the link's rate is 0 for good")
+            raise RunError(f"a transfer on link {first[2].link} can never end: its rate is 0 for good")
         if t_s < self._timer_s:
             delay = t_s - now
             self._timer = timer = Timeout(self.env, delay if delay > 0 else 0.0)
@@ -172,6 +185,7 @@ class EqualShareMedium:
         _report(finished)
 
 
-def _report(finished: list[_Transfer]) -> None:
-    for transfer in finished:
-        transfer.done(transfer.payload, transfer.tag_s - transfer.v_start_s)
+def _report(finished: _Finished) -> None:
+    for transfer, outcome, bits_sent, airtime_s in finished:
+        leg = Leg(airtime_s, airtime_s, loss_exponent=0.0, retransmissions=0.0, tail_s=0.0, sinr=transfer.sinr)
+        transfer.done(transfer.payload, Ended(outcome, bits_sent, (leg,)))

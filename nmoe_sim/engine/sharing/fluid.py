@@ -1,0 +1,271 @@
+"""Media in which transfers are fluids: rates are constant between events, and replanned at every one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from simpy import Environment
+from simpy.events import Event, EventPriority, Timeout
+
+from nmoe_sim.engine.sharing.media import Band, Done, Ended, FloatArray, Leg, Outcome, block_of
+from nmoe_sim.engine.sharing.plan import Conditions, Load, Plan, merged
+from nmoe_sim.errors import RunError
+
+if TYPE_CHECKING:
+    from nmoe_sim.engine.sharing.policy import Sharing
+
+_LATE = EventPriority(2)
+"""Planning comes after all else that happens at an instant, so that it is done once."""
+_ROUNDING = 1e-12
+"""Part of a transfer's bits that rounding may leave."""
+
+_BITS, _TX, _RX, _LOSS, _RETRANSMISSIONS = range(5)
+_LEG = np.dtype(
+    [
+        ("number", np.int64),  # of the transfer, in order of start
+        ("link", np.int64),
+        ("bits", np.float64),
+        ("used", np.float64, 5),  # bits sent, airtimes, loss exponent, retransmissions
+        ("speed", np.float64, 5),  # what of these is added a second
+        ("end_s", np.float64),  # when the last bit is sent
+        ("silent_s", np.float64),  # since when the transfer's links have no rate
+        ("tail_s", np.float64),
+        ("sinr", np.float64),  # in the first plan; nan before
+    ]
+)
+
+
+class _Transfer(NamedTuple):
+    links: tuple[int, ...]
+    done: Done
+    payload: Any
+
+
+class FluidMedia:
+    """Media planned together, shared by any policy.
+
+    Between two events every rate is constant, so bits, airtimes and the rest are sums of rate x time. An event is a
+    start, an end, an abort, a new coherence block, or the end of a policy's slot. Each asks the policy
+    for a plan, and the band once for the state of all active links. Events at one instant are planned for together.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+    band : Band
+    policy : Sharing
+
+    Notes
+    -----
+    A transfer that has no rate waits. If that is because a link of its carries nothing, not because it isn't its
+    turn, it ends as ``outage`` after ``band.outage_timeout_s``.
+    """
+
+    def __init__(self, env: Environment, band: Band, policy: Sharing) -> None:
+        self.env = env
+        self.band = band
+        self.policy = policy
+        self.num_active = 0
+        self._transfers: list[_Transfer] = []  # in order of start, as their legs
+        self._legs: NDArray[np.void] = np.zeros(0, _LEG)
+        self._num_started = 0
+        self._memory: dict[int, Any] = {}  # of each medium, by number
+        self._t_s = 0.0  # until when all is summed up
+        self._planning = False
+        self._change_s = math.inf  # when the plan ends by itself
+        self._timer: Timeout | None = None
+        self._timer_s = math.inf
+
+    def start(self, links: tuple[int, ...], bits: float, done: Done, payload: Any) -> None:
+        """Start a transfer of ``bits`` over ``links``; ``done(payload, ended)`` comes later."""
+        self._settle()
+        new = np.zeros(len(links), _LEG)
+        new["number"], new["link"], new["bits"] = self._num_started, links, bits
+        new["end_s"] = new["silent_s"] = math.inf
+        new["sinr"] = math.nan
+        self._legs = np.concatenate([self._legs, new])
+        self._transfers.append(_Transfer(links, done, payload))
+        self._num_started += 1
+        self.num_active += 1
+        self._plan_later()
+
+    def abort(self, links: Iterable[int], outcome: Outcome) -> None:
+        """End every transfer that uses one of ``links``, at once; one whose last bit is sent is delivered."""
+        self._settle()
+        broken = set(links)
+        hit = np.array([not broken.isdisjoint(transfer.links) for transfer in self._transfers], dtype=bool)
+        self._end(hit, outcome)
+
+    def _settle(self) -> None:
+        """Sum up what was used since the last event."""
+        now = self.env.now
+        if now > self._t_s and len(self._legs):
+            self._legs["used"] += self._legs["speed"] * (now - self._t_s)
+        self._t_s = now
+
+    def _end(self, hit: NDArray[np.bool_] | None = None, outcome: Outcome = "link_down") -> None:
+        """Take out the transfers that have ended, and those ``hit`` with ``outcome``; then tell, in order of start."""
+        if not self._transfers:
+            return
+        legs, now = self._legs, self._t_s
+        first = self._first_legs()
+        left = legs["bits"][first] - legs["used"][first, _BITS]
+        delivered = (legs["end_s"][first] <= now) | (left <= _ROUNDING * legs["bits"][first])
+        silent = legs["silent_s"][first] + self.band.outage_timeout_s <= now
+        over = delivered | silent
+        if hit is not None:
+            over |= hit
+        if not over.any():
+            return
+        ends = []
+        for k in np.flatnonzero(over).tolist():
+            transfer = self._transfers[k]
+            own = legs[first[k] : first[k] + len(transfer.links)]
+            how: Outcome = "delivered" if delivered[k] else "outage" if silent[k] else outcome
+            ends.append((transfer, _ended(own, how)))
+        self._transfers = [transfer for transfer, gone in zip(self._transfers, over.tolist(), strict=True) if not gone]
+        self._legs = legs[~np.repeat(over, np.diff(first, append=len(legs)))]
+        self.num_active -= len(ends)
+        self._plan_later()
+        for transfer, ended in ends:
+            transfer.done(transfer.payload, ended)
+
+    def _first_legs(self) -> NDArray[np.intp]:
+        return np.flatnonzero(np.diff(self._legs["number"], prepend=-1))
+
+    def _plan_later(self) -> None:
+        if not self._planning:
+            self._planning = True
+            event = Event(self.env)
+            event.callbacks = [self._plan_now]
+            event._ok, event._value = True, None
+            self.env.schedule(event, _LATE)
+
+    def _plan_now(self, _: Event) -> None:
+        self._settle()
+        self._end()  # what ended at this instant, should the timer's rounded time be later
+        self._planning = False
+        legs, now = self._legs, self._t_s
+        if not len(legs):
+            self._change_s = math.inf
+            return
+        block, block_end_s = block_of(now, self.band.block_s)
+        loads = self._loads()
+        duty = self.band.duty(legs["link"])
+        activity = np.empty(len(legs))
+        for load in loads:
+            activity[load.legs] = self.policy.activity(load)
+        conditions = Conditions(self.band.state(legs["link"], activity * duty, block))
+        plans = []
+        for load in loads:
+            load.conditions = conditions
+            plans.append(self.policy.plan(load))
+        self._follow(merged(loads, plans), conditions, duty)
+        valid_s = min(plan.valid_s for plan in plans)
+        if valid_s <= now:
+            raise RunError(f"sharing {self.policy.kind!r} made a plan at {now} s that ends at {valid_s} s")
+        outage_s = float(legs["silent_s"].min()) + self.band.outage_timeout_s
+        self._change_s = min(block_end_s, valid_s, outage_s, float(legs["end_s"].min()))
+        if math.isinf(self._change_s):
+            stuck = legs["link"][legs["speed"][:, _BITS] == 0][0]
+            raise RunError(f"a transfer on link {stuck} can never end: its rate is 0 for good")
+        self._arm()
+
+    def _loads(self) -> list[Load]:
+        """Return what the policy plans for at a time: a medium, or everything if it is end-to-end."""
+        everything = np.arange(len(self._legs))
+        medium = self.band.medium[self._legs["link"]]
+        if self.policy.end_to_end:
+            return [self._load(-1, everything)]
+        return [self._load(m, everything[medium == m]) for m in sorted(set(medium.tolist()))]
+
+    def _load(self, key: int, index: NDArray[np.intp]) -> Load:
+        if key not in self._memory:
+            self._memory[key] = self.policy.memory()
+        legs, band = self._legs[index], self.band
+        link = legs["link"]
+        return Load(
+            t_s=self._t_s,
+            number=legs["number"],
+            bits=legs["bits"],
+            bits_left=np.maximum(legs["bits"] - legs["used"][:, _BITS], 0.0),
+            link=link,
+            medium=band.medium[link],
+            sender=band.sender[link],
+            receiver=band.receiver[link],
+            memory=self._memory[key],
+            legs=index,
+        )
+
+    def _follow(self, plan: Plan, conditions: Conditions, duty: FloatArray) -> None:
+        """Set what every leg uses a second, and when it ends."""
+        legs, now = self._legs, self._t_s
+        concentration = plan.concentration
+        sends = conditions.alone if concentration is None else conditions.state.transmission(concentration)
+        rate_bps = plan.share * sends.rate_bps * duty
+        on_air = duty
+        first = self._first_legs()
+        transfer = np.repeat(np.arange(len(first)), np.diff(first, append=len(legs)))
+        if self.policy.end_to_end:  # the slowest leg sets the pace
+            own_bps, rate_bps = rate_bps, np.minimum.reduceat(rate_bps, first)[transfer]
+            on_air = duty * np.divide(rate_bps, own_bps, out=np.zeros(len(legs)), where=own_bps > 0)
+        speed = np.zeros((len(legs), 5))
+        speed[:, _BITS] = rate_bps
+        speed[:, _TX] = on_air * (plan.share if plan.tx_share is None else plan.tx_share)
+        speed[:, _RX] = on_air * (plan.share if plan.rx_share is None else plan.rx_share)
+        moves = rate_bps > 0
+        if not self.band.is_lossless:
+            again = sends.mean_transmissions - 1.0
+            speed[moves, _LOSS] = (rate_bps * sends.loss_per_bit)[moves]
+            speed[moves, _RETRANSMISSIONS] = (rate_bps * again / sends.block_bits)[moves]
+            legs["tail_s"] = again * sends.retransmission_delay_s
+        legs["speed"] = speed
+        left = legs["bits"] - legs["used"][:, _BITS]
+        legs["end_s"] = now + np.divide(left, rate_bps, out=np.full(len(legs), math.inf), where=moves)
+        if moves.all():
+            legs["silent_s"] = math.inf
+        else:
+            mute = np.logical_or.reduceat(conditions.alone.rate_bps == 0, first)[transfer] & ~moves
+            legs["silent_s"] = np.where(mute, np.minimum(legs["silent_s"], now), math.inf)
+        legs["sinr"] = np.where(np.isnan(legs["sinr"]), conditions.state.sinr, legs["sinr"])
+
+    def _arm(self) -> None:
+        """Have a timer fire no later than the plan's end; an early one re-arms."""
+        if self._change_s < self._timer_s:
+            now = self.env.now
+            self._timer = Timeout(self.env, max(0.0, self._change_s - now))
+            self._timer.callbacks.append(self._wake)
+            self._timer_s = self._change_s
+
+    def _wake(self, timer: Event) -> None:
+        if timer is not self._timer:
+            return  # replaced by an earlier one
+        self._timer, self._timer_s = None, math.inf
+        if self.env.now < self._change_s:
+            if math.isfinite(self._change_s):
+                self._arm()
+            return
+        self._settle()
+        self._end()
+        self._plan_later()
+
+
+def _ended(legs: NDArray[np.void], outcome: Outcome) -> Ended:
+    """Return how the transfer of these legs ended."""
+    used = legs["used"]
+    sent = float(used[0, _BITS])
+    if outcome == "delivered":  # to the last bit, whatever the rounding of the clock
+        rate_bps = legs["speed"][0, _BITS]
+        bits = float(legs["bits"][0])
+        if rate_bps > 0:
+            used = used + legs["speed"] * ((bits - sent) / rate_bps)
+        sent = bits
+    tail_s = legs["tail_s"] if outcome == "delivered" else np.zeros(len(legs))
+    return Ended(
+        outcome,
+        sent,
+        tuple(Leg(*row) for row in np.column_stack([used[:, _TX:], tail_s, legs["sinr"]]).tolist()),
+    )
