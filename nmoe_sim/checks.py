@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmoe_sim.engine.device_profiles import Phone
+from nmoe_sim.engine.spectrum import allocate
 from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference.arrivals import Arrivals
@@ -72,6 +73,7 @@ def check(scenario: Scenario) -> Layout:
         profiles = dict(zip(clients, (profile for _, profile in groups), strict=True))
         profiles |= {node.name: scenario.topology.base_station for node in topology.base_stations}
         layout = Layout(topology, profiles, clients, _server(scenario, topology))
+        _check_radio(scenario, topology)
         _check_reach(layout)
         _check_memory(scenario, layout, groups)
     return layout
@@ -143,8 +145,37 @@ def _server(scenario: Scenario, topology: Topology) -> str:
     return server
 
 
+def _check_radio(scenario: Scenario, topology: Topology) -> None:
+    radio, num_stations = scenario.radio, len(topology.base_stations)
+    if radio.reuse_factor > max(1, num_stations):
+        raise InputError(
+            f"{radio.reuse_factor} parts of the band are more than the topology's base stations, {num_stations}; "
+            "give at most as many",
+            key="radio.reuse_factor",
+        )
+    if radio.duplex == "half" and num_stations > 1 and any(link.medium == "sidelink" for link in topology.links):
+        raise InputError(
+            "'half' puts sidelinks on the band of a base station, and with several it isn't said whose; "
+            "use 'full' or leave sidelinks out",
+            key="radio.duplex",
+        )
+    if radio.sharing.half_duplex_only and radio.duplex != "half":
+        raise InputError(
+            f"'{radio.sharing.kind}' has both directions contend for one channel; set radio.duplex to 'half'",
+            key="radio.sharing",
+        )
+    for bandwidth_hz in sorted({a.bandwidth_hz for a in allocate(topology, radio) if a.band is not None}):
+        try:
+            radio.link_adaptation.check(bandwidth_hz)
+        except ValueError as error:
+            part = "" if radio.reuse_factor == 1 else f" (each of radio.reuse_factor {radio.reuse_factor} parts)"
+            raise InputError(f"{error}{part}", key="radio.bandwidth_hz") from error
+    if radio.strict and (outside := _outside_validity(scenario, topology)):
+        raise InputError(f"{outside}; radio.strict refuses that", key="radio.path_loss")
+
+
 def _check_reach(layout: Layout) -> None:
-    lost = [name for name in layout.clients if not layout.topology.is_connected(name, layout.server)]
+    lost = [name for name in layout.clients if not layout.topology.is_connectable(name, layout.server)]
     if lost:
         shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         raise InputError(
@@ -173,12 +204,8 @@ def _check_memory(scenario: Scenario, layout: Layout, groups: list[tuple[int | N
 def concerns(scenario: Scenario, layout: Layout) -> list[str]:
     """Return what a user should know before trusting the results; nothing here stops a run."""
     found = []
-    links = layout.topology.links
-    if outside := _links_outside_validity(scenario, layout):
-        found.append(
-            f"{outside} of {len(links)} links are outside the range radio.path_loss "
-            f"'{scenario.radio.path_loss.kind}' was made for; their losses are extrapolated"
-        )
+    if outside := _outside_validity(scenario, layout.topology):
+        found.append(f"{outside}; their losses are extrapolated")
     held = scenario.data.partition.classes_held(len(layout.clients), scenario.data.num_classes)
     if held < scenario.data.num_classes:
         found.append(
@@ -188,15 +215,24 @@ def concerns(scenario: Scenario, layout: Layout) -> list[str]:
     return found
 
 
-def _links_outside_validity(scenario: Scenario, layout: Layout) -> int:
+def _outside_validity(scenario: Scenario, topology: Topology) -> str:
+    """Say how many radio links the path-loss law wasn't made for, where the devices start; empty: none."""
     from channels.geometry import LinkGeometry
 
-    links = layout.topology.links
-    height_m = {"base_station": scenario.radio.base_station_height_m, "device": scenario.radio.device_height_m}
+    radio = scenario.radio
+    links = [link for link in topology.links if link.wired is None]
+    if radio.channel.kind != "model" or not links:
+        return ""
+    height_m = {"base_station": radio.base_station_height_m, "device": radio.device_height_m}
     geometry = LinkGeometry.between(
         np.array([link.distance_m for link in links]),
         np.array([height_m[link.src.kind] for link in links]),
         np.array([height_m[link.dst.kind] for link in links]),
     )
-    inside = scenario.radio.path_loss.in_validity_range(geometry, carrier_hz=scenario.radio.carrier_hz)
-    return int(np.size(inside) - np.count_nonzero(inside))
+    inside = radio.path_loss.in_validity_range(geometry, carrier_hz=radio.carrier_hz)
+    if inside.all():
+        return ""
+    return (
+        f"{int(np.size(inside) - np.count_nonzero(inside))} of {len(links)} links are outside the range of "
+        f"radio.path_loss '{radio.path_loss.kind}', {radio.path_loss.validity_range}"
+    )

@@ -135,7 +135,7 @@ class Network:
         try:
             route = self.topology.route(src, dst)
         except NoRouteError:
-            if self.topology.is_static:
+            if not self.topology.is_connectable(src, dst):
                 raise
             route = ()
         payload = _Payload(
