@@ -198,7 +198,8 @@ class TracedGains:
         src, dst, t_s = np.atleast_1d(src), np.atleast_1d(dst), np.atleast_1d(t_s).astype(np.float64)
         xy_m = self._sites.positions_m(t_s)
         distance_m = np.hypot(*np.moveaxis(xy_m[:, src] - xy_m[:, dst], -1, 0))
-        return LargeScale(distance_m, np.ma.masked_all(distance_m.shape, dtype=np.bool_), self.gain_db(src, dst, t_s))
+        unknown = np.ma.array(np.zeros(distance_m.shape, np.bool_), mask=True)
+        return LargeScale(distance_m, unknown, self.gain_db(src, dst, t_s))
 
     def power_gain(self, src: ArrayLike, dst: ArrayLike, blocks: ArrayLike) -> FloatArray:
         """See ``Propagation``: gains at the start of each block [T, M, 1]; NaN where they are not to be asked."""
