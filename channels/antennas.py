@@ -34,8 +34,8 @@ def tilted(azimuth_rad: ArrayLike, elevation_rad: ArrayLike, downtilt_rad: float
     -----
     A rotation about the horizontal axis across the boresight: TR 38.901, section 7.1.3, for slant 0.
     """
-    azimuth, elevation = np.asarray(azimuth_rad, dtype=np.float64), np.asarray(elevation_rad, dtype=np.float64)
-    if downtilt_rad == 0.0:
+    azimuth, elevation = np.broadcast_arrays(_float(azimuth_rad), _float(elevation_rad))
+    if downtilt_rad == 0.0:  # azimuths stay as they are, even straight up
         return azimuth, elevation
     x, y, z = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)
     cos, sin = np.cos(downtilt_rad), np.sin(downtilt_rad)
@@ -73,10 +73,11 @@ def sector_gain_db(
     Notes
     -----
     G = G_max - min(A_H + A_V, A_max), A_H = min(12·(φ/φ_3dB)², A_max) and A_V likewise with the elevation.
+    The defaults radiate 66 % of the power fed: the pattern's directivity is 9.8 dBi, so 8 dBi has 1.8 dB of losses in it.
     """
-    turns = np.asarray(azimuth_rad, dtype=np.float64) / (2.0 * np.pi)
+    turns = _float(azimuth_rad) / (2.0 * np.pi)
     azimuth = 2.0 * np.pi * (turns - np.rint(turns))
-    elevation = np.asarray(elevation_rad, dtype=np.float64)
+    elevation = _float(elevation_rad)
     horizontal_db = np.minimum(12.0 * (azimuth / horizontal_beamwidth_rad) ** 2, front_to_back_db)
     vertical_db = np.minimum(12.0 * (elevation / vertical_beamwidth_rad) ** 2, front_to_back_db)
     return np.asarray(max_gain_dbi - np.minimum(horizontal_db + vertical_db, front_to_back_db))
@@ -97,7 +98,7 @@ def dft_array_gain(num_elements: int, offset: ArrayLike) -> FloatArray:
     ndarray of float64
         |Σ exp(j2πnδ)|²/N = sin²(πNδ) / (N·sin²(πδ)), at most N, of the same shape.
     """
-    delta = np.asarray(offset, dtype=np.float64)
+    delta = _float(offset)
     delta = delta - np.rint(delta)  # its period is 1: grating lobes
     # sinc(x) = sin(πx)/(πx) has no pole at 0, and no zero within half a period
     return np.asarray(num_elements * (np.sinc(num_elements * delta) / np.sinc(delta)) ** 2)
@@ -113,8 +114,9 @@ class PlanarArray:
 
     Notes
     -----
-    The gain is that of the array alone, normalised as if elements didn't couple: at most N_h·N_v. Left out: mutual
-    coupling, quantised phase shifters, and beam squint over the band.
+    The gain is that of the array alone, at most N_h·N_v, as if elements didn't couple: exact for
+    isotropic elements in a line, half a wavelength apart. Left out: mutual coupling, quantised phase shifters, and
+    beam squint over the band.
     """
 
     num_rows: int
@@ -158,8 +160,12 @@ class PlanarArray:
 
     def _spatial_frequencies(self, azimuth_rad: ArrayLike, elevation_rad: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Cycles of phase from element to element, upwards and to the left."""
-        azimuth, elevation = np.asarray(azimuth_rad, dtype=np.float64), np.asarray(elevation_rad, dtype=np.float64)
+        azimuth, elevation = _float(azimuth_rad), _float(elevation_rad)
         return (
             np.asarray(self.row_spacing * np.sin(elevation)),
             np.asarray(self.column_spacing * np.cos(elevation) * np.sin(azimuth)),
         )
+
+
+def _float(values: ArrayLike) -> FloatArray:
+    return np.asarray(values, dtype=np.float64)

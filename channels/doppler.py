@@ -75,9 +75,8 @@ def diffuse_gain(
         waves = (links[some, None, None], np.arange(num_fields)[:, None], np.arange(NUM_SINUSOIDS))
         angle_mkn = 2.0 * np.pi / NUM_SINUSOIDS * (waves[2] + uniform("fading/angle", *waves))
         turns = doppler_hz * np.cos(angle_mkn) * times[:, None, None, None] + uniform("fading/wave", *waves)
-        phasor = _phasor(turns)
         # The sum runs over the last, contiguous axis, so its order never depends on which links are asked together.
-        gain[:, some] = phasor.sum(axis=-1) / np.sqrt(NUM_SINUSOIDS)
+        gain[:, some] = phasor(turns).sum(axis=-1) / np.sqrt(NUM_SINUSOIDS)
     return gain
 
 
@@ -90,13 +89,13 @@ def direct_phasor(
     """
     links, times = np.atleast_1d(link_ids), np.atleast_1d(np.asarray(t_s, dtype=np.float64))
     shift_hz = doppler_hz * np.cos(2.0 * np.pi * uniform("fading/direct_angle", links))
-    return _phasor(shift_hz * times[:, None] + uniform("fading/direct", links))
+    return phasor(shift_hz * times[:, None] + uniform("fading/direct", links))
 
 
-def _phasor(turns: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """exp(j2πx); whole turns are taken off first, which keeps sine and cosine fast however long a run."""
+def phasor(turns: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """exp(j2πx) of the same shape; whole turns are taken off first, so that long runs stay fast."""
     angle = 2.0 * np.pi * (turns - np.floor(turns))
-    phasor = np.empty(turns.shape, dtype=np.complex128)
-    phasor.real = np.cos(angle)
-    phasor.imag = np.sin(angle)
-    return phasor
+    unit = np.empty(turns.shape, dtype=np.complex128)
+    unit.real = np.cos(angle)
+    unit.imag = np.sin(angle)
+    return unit

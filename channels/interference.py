@@ -108,6 +108,8 @@ def sinr(
     signal, noise = np.asarray(signal_w, dtype=np.float64), np.asarray(noise_w, dtype=np.float64)
     if signal.shape != interference.shape:
         raise ValueError(f"signal_w has shape {signal.shape}; expected {interference.shape}")
-    if noise.ndim and interference.ndim == 2:
-        noise = noise[:, None]
+    if noise.shape not in ((), interference.shape[:1]):
+        raise ValueError(f"noise_w has shape {noise.shape}; expected one number or {interference.shape[:1]}")
+    if noise.ndim < interference.ndim:
+        noise = noise[..., None]
     return np.asarray(signal / (noise + interference))

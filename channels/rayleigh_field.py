@@ -48,7 +48,7 @@ class RayleighField:
         """Complex gains h of links [M] in blocks [T], [T, M, K]."""
         if self.doppler_hz is None:
             amplitude = np.sqrt(rayleigh_power_gain(self._draw(uniform, "fading", link_ids, blocks)))
-            gain = amplitude * np.exp(2j * np.pi * self._draw(uniform, "fading/phase", link_ids, blocks))
+            gain = amplitude * doppler.phasor(self._draw(uniform, "fading/phase", link_ids, blocks))
         else:
             gain = doppler.diffuse_gain(
                 uniform, link_ids, blocks * self.block_s, doppler_hz=self.doppler_hz, num_fields=self.num_subbands

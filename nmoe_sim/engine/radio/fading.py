@@ -48,7 +48,7 @@ class FadingSpec(Spec):
     """
 
     coherence_time_s: Annotated[float, Field(ge=1e-5, le=1e6)] = 0.05
-    """Length of a coherence block, within which the gain is constant.
+    """Length of a coherence block, within which the gain is constant; the sampling step of a gain with Doppler shift.
 
     A rule of thumb for block fading is 0.423/f_d with the Doppler frequency f_d = v·f_c/c (Rappaport 2002,
     section 5.4.2). At 3 km/h, the terminal speed of the TR 38.901 calibrations, f_d is 9.7 Hz and the block 43 ms on a
