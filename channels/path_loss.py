@@ -93,8 +93,8 @@ def tr36942_macro(
 
     Notes
     -----
-    TR 36.942 writes the same formula from a constant of 80 dB and rounds what comes out at 2 GHz, 128.149 dB,
-    to 128.1: its constant is 0.05 dB above this one. Distances below 1 m count as 1 m. Left out: the least
+    TR 36.942 writes the formula with a constant of 80 dB, which makes 128.152 dB at 2 GHz, and calls that
+    128.1: its general form is 0.05 dB above this one. Distances below 1 m count as 1 m. Left out: the least
     coupling loss of 70 dB, which contains antenna gains.
     """
     rooftop_m, carrier = _floats(antenna_above_rooftop_m), _floats(carrier_hz)

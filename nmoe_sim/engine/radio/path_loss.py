@@ -51,7 +51,7 @@ class FreeSpace(_Stateless):
     @property
     def validity_range(self) -> str:
         """Return the far field of small antennas."""
-        return "one wavelength and more"
+        return "distances of at least one wavelength"
 
     def path_loss_db(self, geometry: LinkGeometry, *, carrier_hz: float, los: BoolArray) -> FloatArray:
         """Path loss in dB [L]; ``los`` makes no difference."""
@@ -87,7 +87,7 @@ class LogDistance(_Stateless):
     @property
     def validity_range(self) -> str:
         """Return the distances from the reference on."""
-        return f"{self.reference_distance_m:g} m and more"
+        return f"distances of at least {self.reference_distance_m:g} m"
 
     def path_loss_db(self, geometry: LinkGeometry, *, carrier_hz: float, los: BoolArray) -> FloatArray:
         """Path loss in dB [L]; ``los`` makes no difference."""
@@ -130,7 +130,7 @@ class MacroCell(_Stateless):
     @property
     def validity_range(self) -> str:
         """Return the least distance of TR 25.814 and the carriers that TR 36.942 works out."""
-        return "35 m and more, 0.9 to 2 GHz"
+        return "distances of at least 35 m, 0.9 to 2 GHz"
 
     def path_loss_db(self, geometry: LinkGeometry, *, carrier_hz: float, los: BoolArray) -> FloatArray:
         """Path loss in dB [L]; ``los`` makes no difference."""
