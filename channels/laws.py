@@ -107,6 +107,11 @@ class LinkAdaptationLaw(Protocol):
     """From SINR to what a link carries."""
 
     @property
+    def is_lossless(self) -> bool:
+        """Whether every bit sent arrives: ``transmission`` has no block loss."""
+        ...
+
+    @property
     def report_delay_s(self) -> float:
         """Age of the SINR that the modulation and coding scheme is chosen from; 0: it is known as it is."""
         ...

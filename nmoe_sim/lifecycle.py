@@ -112,9 +112,8 @@ def _scores(learning: Learning) -> NDArray[np.float32]:
 
 def _record_layout(learning: Learning) -> None:
     recorder, topology, data = learning.simulation.recorder, learning.simulation.topology, learning.data
-    if learning.simulation.is_static:
-        for node in topology.nodes:
-            recorder.add("positions", device=node.name, t_s=0.0, x_m=node.x_m, y_m=node.y_m)
+    for node, (x_m, y_m) in zip(topology.nodes, learning.simulation.ether.sites.at([0.0])[0].tolist(), strict=True):
+        recorder.add("positions", device=node.name, t_s=0.0, x_m=x_m, y_m=y_m)
     test_y = data.test_y.cpu().numpy()
     for client, y, part in zip(learning.clients, data.train_y, data.test_parts, strict=True):
         num_train = np.bincount(y.cpu().numpy(), minlength=data.num_classes).tolist()

@@ -115,7 +115,7 @@ class Air:
         self.block_s = math.inf if is_wired else ether.block_s
         self.outage_timeout_s = math.inf if is_wired else radio.outage_timeout_s
         self.is_coupled = end_to_end or len(names) > 1
-        self.is_lossless = is_wired or bool(getattr(radio.link_adaptation, "is_lossless", False))
+        self.is_lossless = is_wired or self._adaptation.is_lossless
         self._columns: dict[int, tuple[list[float], list[float]]] = {}
         self._first_block, self._num_blocks = 0, 0
 
@@ -229,7 +229,9 @@ class Air:
     def _interference_w(self, links: IntArray, activity: FloatArray, block: int) -> FloatArray:
         """Return the power each link's receiver hears from others [n, K]."""
         src, dst, band, medium = self.sender[links], self.receiver[links], self._band[links], self.medium[links]
-        heard = (band[:, None] == band) & (medium[:, None] != medium) & (activity[:, None] > 0)  # [sender j, receiver i]
+        heard = (
+            (band[:, None] == band) & (medium[:, None] != medium) & (activity[:, None] > 0)
+        )  # [sender j, receiver i]
         heard &= (src[:, None] != dst) & (src[:, None] != src)  # its own radio and its own sender have their duty
         if not heard.any():
             return np.zeros((len(links), 1))
@@ -253,5 +255,8 @@ class Air:
             for b in set(band[src == node].tolist()) & set(band[dst == node].tolist()):
                 if b >= 0:
                     num_duties[node, b] = 1 + len(set(src[(dst == node) & (band == b)].tolist()))
-        ends = [[num_duties.get((n, b), 1) for n, b in zip(nodes.tolist(), band.tolist(), strict=True)] for nodes in (src, dst)]
+        ends = [
+            [num_duties.get((n, b), 1) for n, b in zip(nodes.tolist(), band.tolist(), strict=True)]
+            for nodes in (src, dst)
+        ]
         return 1.0 / np.max(ends, axis=0)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
+from simpy.events import Event
 
 from channels.units import linear_to_db
+from nmoe_sim.engine.sharing.media import block_of
 from nmoe_sim.engine.simulation import PlannedTogether, Simulation
 
 MAX_PAIRS = 4_000_000
@@ -23,17 +27,21 @@ def record_links(simulation: Simulation, num_samples: int) -> None:
     last = 0 if math.isinf(block_s) else int(simulation.env.now / block_s)
     for group in simulation.groups:
         up = _up(simulation, group)
-        samples = num_samples if not group.air.is_coupled else max(1, min(num_samples, MAX_PAIRS // max(1, len(up) ** 2)))
+        samples = (
+            num_samples if not group.air.is_coupled else max(1, min(num_samples, MAX_PAIRS // max(1, len(up) ** 2)))
+        )
         for block in np.unique(np.linspace(0, last, samples, dtype=np.int64)).tolist():
             _record(simulation, group, up, block, simulation.ether.time_of(block))
 
 
-def record_links_now(simulation: Simulation) -> None:
-    """Write rows of every radio link that is up, in the coherence block of now."""
-    ether = simulation.ether
-    block = 0 if math.isinf(ether.block_s) else int(simulation.env.now / ether.block_s)
-    for group in simulation.groups:
-        _record(simulation, group, _up(simulation, group), block, simulation.env.now)
+def sample_links(simulation: Simulation, period_s: float) -> Generator[Event, None, None]:
+    """Write rows of every radio link that is up, every so often; a process that doesn't end."""
+    env, block_s = simulation.env, simulation.ether.block_s
+    for k in count():
+        yield env.timeout(max(0.0, k * period_s - env.now))
+        block, _ = block_of(env.now, block_s)
+        for group in simulation.groups:
+            _record(simulation, group, _up(simulation, group), block, env.now)
 
 
 def _up(simulation: Simulation, group: PlannedTogether) -> NDArray[np.int64]:

@@ -22,9 +22,10 @@ from nmoe_sim.engine.topology import Link, NoRouteError, Topology
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
-from nmoe_sim.scenario.scenario import HandoverSection, RadioSection
+from nmoe_sim.scenario.scenario import RadioSection
 
 if TYPE_CHECKING:
+    from nmoe_sim.engine.handover import HandoverSpec
     from nmoe_sim.engine.mobility import MobilitySpec
 
 
@@ -63,7 +64,7 @@ class Simulation:
         recorder: Recorder | None = None,
         *,
         mobility: MobilitySpec | None = None,
-        handover: HandoverSection | None = None,
+        handover: HandoverSpec | None = None,
     ) -> Simulation:
         """Set up a run.
 
@@ -78,17 +79,18 @@ class Simulation:
             Where rows go; a new one by default.
         mobility : MobilitySpec, optional
             How devices move; not at all by default.
-        handover : HandoverSection, optional
-            When a device changes its base station; its defaults where left out.
+        handover : HandoverSpec, optional
+            When a device that moves changes its base station; never by default.
         """
         env = Environment()
         recorder = recorder or Recorder()
+        moves = mobility is not None and not mobility.is_static
+        topology = topology.movable() if moves else topology
         devices = {}
         for node in topology.nodes:
             profile = profiles[node.name]
             tx_w = profile.tx_circuit_w + tx_power_w(radio, node) / profile.amplifier_efficiency
             devices[node.name] = Device(env, node.name, profile, tx_w=tx_w, recorder=recorder)
-        moves = mobility is not None and not mobility.is_static
         trajectory = None
         if mobility is not None and moves:
             start_m = np.array([(node.x_m, node.y_m) for node in topology.devices])
@@ -102,9 +104,21 @@ class Simulation:
         if len(topology.base_stations) > 1:
             simulation.attach_to_strongest()
         if mobility is not None and trajectory is not None:
+            from nmoe_sim.engine.link_samples import sample_links
             from nmoe_sim.engine.motion import Motion
 
-            Motion(simulation, trajectory, mobility, handover or HandoverSection()).start()
+            Motion(
+                env,
+                topology,
+                mobility,
+                trajectory,
+                handover=handover,
+                rsrp_dbm=simulation.received_dbm,
+                abort=lambda links: network.abort(links, "link_down"),
+                recorder=recorder,
+                on_handover=network.quiet,
+            )
+            env.process(sample_links(simulation, mobility.record_every_s))
         return simulation
 
     @property
@@ -117,7 +131,8 @@ class Simulation:
         topology = self.topology
         num_devices, stations = len(topology.devices), topology.base_stations
         device, station = (
-            x.ravel() for x in np.meshgrid(np.arange(num_devices), num_devices + np.arange(len(stations)), indexing="ij")
+            x.ravel()
+            for x in np.meshgrid(np.arange(num_devices), num_devices + np.arange(len(stations)), indexing="ij")
         )
         power_w = tx_power_w(self.ether.radio, stations[0])
         return self.ether.received_dbm(station, device, power_w, t_s).reshape(num_devices, len(stations))

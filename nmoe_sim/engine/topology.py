@@ -117,6 +117,8 @@ class Topology:
         """Where the nodes are now [nodes, 2]; ``move`` changes it."""
         self.bounds_m = bounds_m if bounds_m is not None else _box_around(self.positions_m)
         self.sidelink_range_m = sidelink_range_m
+        self.version = 0
+        """Rises whenever a link goes up or down."""
         self.graph: nx.Graph[str] = nx.Graph()
         """Pairs that are up."""
         self.graph.add_nodes_from(node.name for node in self.nodes)
@@ -184,6 +186,7 @@ class Topology:
             self.graph.add_edge(a, b, hop_m=hop_m, wired=link.wired is not None)
         else:
             self.graph.remove_edge(a, b)
+        self.version += 1
         self._routes.clear()
         self._paths.clear()
 

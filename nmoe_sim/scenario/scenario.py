@@ -28,19 +28,6 @@ class RetrySection(Spec):
     """Longest pause."""
 
 
-class HandoverSection(Spec):
-    """When a device changes its base station: event A3 of TS 38.331, section 5.5.4.4."""
-
-    period_s: Positive = 0.1
-    """Time between two measurements of mean received power."""
-    hysteresis_db: NonNegative = 3.0
-    """How much stronger another base station must be; 2 to 4 dB are usual."""
-    time_to_trigger_s: NonNegative = 0.16
-    """How long it must be; a value of TS 38.331's list."""
-    interruption_s: NonNegative = 0.05
-    """Time in which nothing of the device's starts; about what LTE and NR handovers take without dual connectivity."""
-
-
 class RadioSection(Spec):
     """Spectrum, powers and the laws that turn positions into bit/s."""
 
@@ -157,7 +144,7 @@ class Scenario(Document):
     """Spectrum and radio laws."""
     mobility: Annotated[Any, Family("mobility", default="static")]
     """How devices move."""
-    handover: HandoverSection = HandoverSection()
+    handover: Annotated[Any, Family("handover", default="a3")]
     """When a device that moves changes its base station."""
     devices: tuple[Annotated[DeviceProfile, Family("device_profile", key="profile")], ...] = ()
     """Groups of devices, in order; empty: all are phones."""

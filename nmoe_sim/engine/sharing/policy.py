@@ -25,6 +25,9 @@ class Sharing(Spec):
     end_to_end: ClassVar[bool] = False
     """Whether a transfer is on all links of its route at once; else it is stored and forwarded, link by link."""
 
+    half_duplex_only: ClassVar[bool] = False
+    """Whether both directions have to share one band."""
+
     @abstractmethod
     def plan(self, load: Load) -> Plan:
         """Return how the active legs share until something changes.
