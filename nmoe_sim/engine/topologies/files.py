@@ -9,7 +9,9 @@ from typing import Annotated, ClassVar
 from pydantic import ValidationInfo, field_validator
 
 from nmoe_sim.engine.input_files import FromFile, read
-from nmoe_sim.engine.topologies.graph_files import Graph, parse_graphml, parse_json
+from nmoe_sim.engine.topologies.graph import Graph
+from nmoe_sim.engine.topologies.graphml import parse_graphml
+from nmoe_sim.engine.topologies.node_link import parse_json
 from nmoe_sim.engine.topology import Topology
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
