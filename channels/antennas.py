@@ -73,7 +73,8 @@ def sector_gain_db(
     Notes
     -----
     G = G_max - min(A_H + A_V, A_max), A_H = min(12·(φ/φ_3dB)², A_max) and A_V likewise with the elevation.
-    The defaults radiate 66 % of the power fed: the pattern's directivity is 9.8 dBi, so 8 dBi has 1.8 dB of losses in it.
+    The defaults radiate 66 % of the power fed: the pattern's directivity is 9.8 dBi, so 8 dBi includes 1.8 dB of
+    losses.
     """
     turns = _float(azimuth_rad) / (2.0 * np.pi)
     azimuth = 2.0 * np.pi * (turns - np.rint(turns))

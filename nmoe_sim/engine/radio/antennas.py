@@ -80,8 +80,8 @@ class PlanarArray(Spec):
     A beam is chosen by direction, as a beam sweep without errors would; other links feel it where it points,
     side lobes and grating lobes included. The beam is ideal: no phase quantisation, no coupling, no beam squint.
     The gain is the element's plus that of the codeword, at most 10·log10(elements), as in 3GPP's
-    evaluations. Without coupling that flatters elements with a gain of their own: the 4 x 8 defaults reach 23 dBi at
-    boresight, where an aperture of their size has 20.6.
+    evaluations. That flatters elements with a gain of their own: the 4 x 8 defaults reach 23 dBi at boresight,
+    while the directivity of that beam is 20.6 dBi.
     """
 
     kind: ClassVar[str] = "upa"
