@@ -114,9 +114,12 @@ class UrbanMacro(_Urban):
     shadow_decorrelation_nlos_m = 50.0
 
     def los_probability(self, links: Links) -> FloatArray:
-        """As on the street, times 1 + C·5/4·(d/100)³·exp(-d/150), C = ((h_UT - 13)/10)^1.5 from 13 to 23 m."""
+        """As on the street, times 1 + C·5/4·(d/100)³·exp(-d/150), C = ((h_UT - 13)/10)^1.5 from 13 to 23 m.
+
+        At most 1, which the TR's formula exceeds by up to 0.006 just beyond 18 m.
+        """
         distance_m = np.maximum(links.distance_2d_m, 18.0)
         high = (np.clip(links.height_ut_m - 13.0, 0.0, 10.0) / 10.0) ** 1.5
         street = super().los_probability(links)
         boost = 1.25 * (distance_m / 100.0) ** 3 * np.exp(-distance_m / 150.0)
-        return np.asarray(street * (1.0 + np.where(links.distance_2d_m > 18.0, high * boost, 0.0)))
+        return np.minimum(street * (1.0 + high * boost), 1.0)

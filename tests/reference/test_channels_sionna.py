@@ -127,7 +127,8 @@ def test_los_probability(environment: str, office: str) -> None:
                 height_ut_m=height_ut_m,
                 office=office,
             )
-            np.testing.assert_allclose(probability, scenario.los_probability[0, 0].numpy(), rtol=0, atol=1e-9)
+            peer_probability = np.minimum(scenario.los_probability[0, 0].numpy(), 1.0)  # UMa exceeds 1 beyond 18 m
+            np.testing.assert_allclose(probability, peer_probability, rtol=0, atol=1e-9)
 
 
 def test_settings_of_streets_and_clutter() -> None:
