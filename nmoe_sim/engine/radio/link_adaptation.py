@@ -91,7 +91,7 @@ class Nr(Spec):
     cqi_table: Literal[1, 2] = 1
     """CQI table of TS 38.214 and the MCS table with it: 1 up to 64-QAM, 2 up to 256-QAM."""
     overhead: Annotated[float, Field(ge=0, lt=1)] = 0.14
-    """Resource elements without data; TS 38.306 has 0.14 for downlink and 0.08 for uplink in FR1, 0.18 and 0.10 in FR2."""
+    """Share of resource elements without data; TS 38.306: 0.14 downlink, 0.08 uplink in FR1, 0.18 and 0.10 in FR2."""
     target_bler: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     """Largest block error rate of a first transmission that the CQI accepts; 0.1 is TS 38.214, section 5.2.2.1."""
     max_transmissions: Annotated[int, Field(ge=1, le=32)] = 4
@@ -99,7 +99,7 @@ class Nr(Spec):
     retransmission_delay_s: NonNegative = 0.004
     """HARQ round trip, from a transmission to its retransmission: 8 slots of 0.5 ms, an assumption."""
     report_delay_s: NonNegative = 0.005
-    """Age of the SINR that the CQI is chosen from: a reporting period of 10 slots of 0.5 ms, an assumption; 0: perfect."""
+    """Age of the SINR that the CQI is chosen from: 10 slots of 0.5 ms, an assumption; 0: perfect knowledge."""
     eesm_beta: Positive | None = None
     """β of the effective SINR over sub-bands; null: that of the MCS in use (Lagen et al. 2020)."""
 
