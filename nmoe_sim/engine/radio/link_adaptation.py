@@ -90,11 +90,11 @@ class Nr(Spec):
     """Numerology μ: subcarriers of 15 kHz · 2^μ in slots of 1 ms / 2^μ; fr1 has 0 to 2, fr2 has 2 and 3."""
     cqi_table: Literal[1, 2] = 1
     """CQI table of TS 38.214 and the MCS table with it: 1 up to 64-QAM, 2 up to 256-QAM."""
-    overhead: Annotated[float, Field(ge=0, lt=1)] = 0.14
+    overhead: Annotated[float, Field(ge=0, le=0.9)] = 0.14
     """Share of resource elements without data; TS 38.306: 0.14 downlink, 0.08 uplink in FR1, 0.18 and 0.10 in FR2."""
     target_bler: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     """Largest block error rate of a first transmission that the CQI accepts; 0.1 is TS 38.214, section 5.2.2.1."""
-    max_transmissions: Annotated[int, Field(ge=1, le=32)] = 4
+    max_transmissions: Annotated[int, Field(ge=1, le=16)] = 4
     """Transmissions of a block before it is given up; 1: no HARQ. Four is a common setting, an assumption."""
     retransmission_delay_s: NonNegative = 0.004
     """HARQ round trip, from a transmission to its retransmission: 8 slots of 0.5 ms, an assumption."""
