@@ -112,7 +112,8 @@ class RandomWaypoint:
         leg = _segment(self._depart_s, times)
         under_way_s = times[:, None] - self._depart_s[node, leg]
         done = np.minimum(under_way_s / self._ride_s[node, leg], 1.0)[..., None]
-        return np.asarray((1 - done) * self._waypoint_m[node, leg] + done * self._waypoint_m[node, leg + 1])
+        from_m = self._waypoint_m[node, leg]
+        return np.asarray(from_m + done * (self._waypoint_m[node, leg + 1] - from_m))
 
     def _draw_legs(self, count: int) -> None:
         node = np.arange(len(self._depart_s))[:, None]
@@ -290,7 +291,8 @@ class Trace:
         row = _segment(self._t_s, times)
         since_s = times - self._t_s[node, row]
         part = (since_s / (self._t_s[node, row + 1] - self._t_s[node, row]))[..., None]
-        return np.asarray((1 - part) * self._xy_m[node, row] + part * self._xy_m[node, row + 1])
+        from_m = self._xy_m[node, row]
+        return np.asarray(from_m + part * (self._xy_m[node, row + 1] - from_m))
 
 
 _CHUNK = 256

@@ -9,6 +9,7 @@ from xml.parsers import expat
 from nmoe_sim.engine.topologies.graph import Draft, Graph, Item, shown
 
 _MAX_DEPTH = 100
+_ENCODINGS = ("UTF-8", "UTF-16", "ISO-8859-1", "US-ASCII")
 
 
 def parse_graphml(file: str, content: bytes) -> Graph:
@@ -36,6 +37,7 @@ class _GraphmlReader:
         self.draft = Draft(file)
         self.parser = expat.ParserCreate(namespace_separator=" ")
         self.parser.buffer_text = True
+        self.parser.XmlDeclHandler = self._declaration
         self.parser.StartDoctypeDeclHandler = self._refuse
         self.parser.EntityDeclHandler = self._refuse
         self.parser.StartElementHandler = self._start
@@ -53,6 +55,10 @@ class _GraphmlReader:
     @property
     def _place(self) -> str:
         return f"line {self.parser.CurrentLineNumber}"
+
+    def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        if encoding is not None and encoding.upper() not in _ENCODINGS:
+            self.draft.fail(self._place, f"the encoding {shown(encoding)}; give one of {', '.join(_ENCODINGS)}")
 
     def _refuse(self, *_: object) -> NoReturn:
         self.draft.fail(self._place, "a document type or entity declaration, which isn't read; remove it")

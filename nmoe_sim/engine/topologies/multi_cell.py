@@ -69,9 +69,8 @@ class MultiCell(WithBaseStations):
             for i, (x, y) in enumerate(sites_m)
             for j, azimuth_deg in enumerate(azimuths_deg)
         ]
-        check_num_links(
-            2 * self.num_devices * len(stations), f"of {self.num_devices} devices to {len(stations)} stations"
-        )
+        count = 2 * self.num_devices * len(stations)
+        check_num_links(count, f"of {self.num_devices} devices to {len(stations)} base stations")
         devices = self._nodes(self._devices_m(streams, sites_m))
         extra = pairs_within(devices, self.sidelink_range_m) if self.sidelink_range_m else []
         cable = Wired(self.backhaul.capacity_bps, self.backhaul.delay_s)
