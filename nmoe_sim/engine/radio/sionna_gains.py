@@ -89,8 +89,8 @@ class SionnaGains:
         shadowing: bool = True,
         fading: Literal["none", "wideband", "subbands"] = "subbands",
         num_subbands: int = 1,
-        device_speed_m_per_s: float = 0.0,
-        coherence_time_s: float = 0.005,
+        device_speed_m_per_s: float = 0.83,
+        coherence_time_s: float = 0.01,
         missing: Literal["refuse", "no_path"] = "refuse",
     ) -> None:
         self.block_s: float = coherence_time_s if device_speed_m_per_s and fading != "none" else math.inf
