@@ -201,9 +201,7 @@ class Channel:
         mean_gain = db_to_linear(large.mean_gain_db)[..., None]
         if self._fading.coherence_time_s is None:
             return mean_gain
-        fading = self._fading.power_gain(
-            self._uniform, link_ids, blocks, los=large.is_los, carrier_hz=self._carrier_hz
-        )
+        fading = self._fading.power_gain(self._uniform, link_ids, blocks, los=large.is_los, carrier_hz=self._carrier_hz)
         return np.asarray(fading * mean_gain)
 
     def _pair_ids(self, src: IntArray, dst: IntArray) -> IntArray:

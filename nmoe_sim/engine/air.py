@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from channels.interference import interference_w
 from channels.laws import LinkAdaptationLaw
 from channels.link_adaptation import Transmission
 from channels.units import thermal_noise_w
@@ -236,14 +237,14 @@ class Air:
         if not heard.any():
             return np.zeros((len(links), 1))
         j, i = np.nonzero(heard)
-        power_w = (self._tx_w[links[j]] * activity[j])[:, None] * self._ether.gains.at(src[j], dst[i], block)
+        gain = self._ether.gains.at(src[j], dst[i], block)
         if self._ether.beams is not None:
             beams, t_s = self._ether.beams, self._ether.time_of(block)
-            gain = beams.gain(src[j], dst[j], dst[i], t_s) * beams.gain(dst[i], src[i], src[j], t_s)
-            power_w *= gain[:, None]
-        total_w = np.zeros((len(links), power_w.shape[1]))
-        np.add.at(total_w, i, power_w)
-        return total_w
+            gain *= (beams.gain(src[j], dst[j], dst[i], t_s) * beams.gain(dst[i], src[i], src[j], t_s))[:, None]
+        gains = np.zeros((len(links), len(links), gain.shape[1]))
+        gains[j, i] = gain
+        own = np.arange(len(links))
+        return interference_w(gains, self._tx_w[links], serving=own, activity=activity, interferes=heard)
 
     def duty(self, links: IntArray) -> FloatArray:
         """Return which part of the time the half-duplex radios at both ends leave to each active link [n]."""

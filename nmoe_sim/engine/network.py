@@ -138,9 +138,7 @@ class Network:
             if not self.topology.is_connectable(src, dst):
                 raise
             route = ()
-        payload = _Payload(
-            self._num_payloads, dst, route, version, n_bytes, kind, request_id, stage, round, delivered
-        )
+        payload = _Payload(self._num_payloads, dst, route, version, n_bytes, kind, request_id, stage, round, delivered)
         self._num_payloads += 1
         self._start_hop(payload, src)
         return delivered
@@ -247,9 +245,7 @@ class Network:
             wait = Timeout(self.env, pause_s)
             wait.callbacks.append(lambda _: self._start_hop(payload, at))
 
-    def _book(
-        self, payload: _Payload, hop: int, link: Link, leg: Leg, bytes_sent: int, outcome: Outcome
-    ) -> None:
+    def _book(self, payload: _Payload, hop: int, link: Link, leg: Leg, bytes_sent: int, outcome: Outcome) -> None:
         src, dst = self._devices[link.src.name], self._devices[link.dst.name]
         wired = link.wired is not None
         tx_energy_j = 0.0 if wired else src.tx_w * leg.tx_airtime_s

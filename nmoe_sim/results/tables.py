@@ -92,7 +92,10 @@ TRANSFERS = Table(
         _ROUND,
         _text("src", "sending device"),
         _text("dst", "receiving device"),
-        _text("medium", "spectrum or wire: uplink, downlink, sidelink, shared, wired; with ':' and whose, where each has one"),
+        _text(
+            "medium",
+            "spectrum or wire: uplink, downlink, sidelink, shared, wired; with ':' and whose, where each has one",
+        ),
         _text("kind", "what the payload is: model_down, model_up, correlation, expert, features, output, ..."),
         _int("n_bytes", "size of the payload", "B"),
         _int("bytes_sent", "bytes that went over this hop in this attempt; n_bytes unless it was broken off", "B"),
@@ -263,7 +266,9 @@ LINKS = Table(
         _float("distance_m", "distance in the plane", "m"),
         Column("los", "bool", "line of sight"),
         _float("path_loss_db", "path loss with shadowing", "dB"),
-        _float("sinr_db", "signal over noise and, where media share a band, the interference of all others on air", "dB"),
+        _float(
+            "sinr_db", "signal over noise and, where media share a band, the interference of all others on air", "dB"
+        ),
         _float("rate_bps", "rate of the link at that SINR with the medium to itself", "bit/s"),
     ),
 )
