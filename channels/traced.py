@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -125,8 +125,17 @@ class GainSamples:
         return (regular_ns if abs(regular_ns - smallest_ns) <= 1.0 else smallest_ns) / _NS_PER_S
 
 
+@runtime_checkable
+class Patchy(Protocol):
+    """What a ``Propagation`` also is that lacks gains of some pairs at some times: they are NaN."""
+
+    def why_nan(self, src: int, dst: int, t_s: float) -> str:
+        """Tell why there is no gain of a pair at a time, and what to do about it."""
+        ...
+
+
 class TracedGains:
-    """A ``Propagation`` of given gains.
+    """A ``Propagation`` of given gains, ``Patchy``.
 
     Parameters
     ----------
@@ -218,7 +227,7 @@ class TracedGains:
         return gain_db
 
     def why_nan(self, src: int, dst: int, t_s: float) -> str:
-        """Tell why there is no gain of a pair at a time, and what to do about it."""
+        """See ``Patchy``."""
         samples, names = self._samples, self._sites.names
         if self._after_end == "refuse" and t_s > samples.end_s:
             return (

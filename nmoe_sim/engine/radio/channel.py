@@ -15,9 +15,9 @@ from pydantic import Field
 from channels.channel import Channel, Propagation
 from channels.laws import UniformDraws
 from channels.sites import Sites
-from channels.traced import GainSamples, SampleError, TracedGains
+from channels.traced import GainSamples, Patchy, SampleError, TracedGains
 from nmoe_sim.engine.input_files import Columns, FromFile
-from nmoe_sim.errors import InputError
+from nmoe_sim.errors import InputError, RunError
 from nmoe_sim.scenario.messages import did_you_mean, listed
 from nmoe_sim.scenario.quantities import NonNegative
 from nmoe_sim.scenario.spec import Spec
@@ -25,6 +25,7 @@ from nmoe_sim.scenario.spec import Spec
 if TYPE_CHECKING:
     from nmoe_sim.scenario.scenario import RadioSection
 
+FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 KEY = "radio.channel"
@@ -56,6 +57,22 @@ class ChannelSpec(Spec):
         uniform : UniformDraws
             Source of all draws.
         """
+
+
+def refuse_nan(propagation: Propagation, src: IntArray, dst: IntArray, t_s: float, gains: FloatArray) -> None:
+    """Fail where the gains of pairs [n] at a time, of shape [n, …], are NaN: the channel doesn't know them.
+
+    Raises
+    ------
+    RunError
+        Naming the first such pair.
+    """
+    if np.isnan(gains).any():
+        i = int(np.argmax(np.isnan(gains).reshape(len(gains), -1).any(axis=1)))
+        why = f"no gain from node {src[i]} to node {dst[i]} at {t_s:g} s"
+        if isinstance(propagation, Patchy):
+            why = propagation.why_nan(int(src[i]), int(dst[i]), t_s)
+        raise RunError(f"{KEY}: {why}")
 
 
 class Model(ChannelSpec):

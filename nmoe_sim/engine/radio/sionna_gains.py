@@ -31,7 +31,7 @@ _SCENARIOS = {"umi": "UMiScenario", "uma": "UMaScenario", "rma": "RMaScenario"}
 
 
 class SionnaGains:
-    """A ``Propagation`` whose gains Sionna draws, for static nodes.
+    """A ``Propagation`` whose gains Sionna draws, for static nodes; ``Patchy``.
 
     Large-scale parameters of all pairs of a base station and a device are drawn once. Rays are drawn for
     ``BLOCKS_A_DRAW`` blocks at a time, each time from a seed of its own, so that blocks can be asked for in any order.
@@ -171,7 +171,7 @@ class SionnaGains:
         return db_to_linear(gain_db[:, None] + fading_db)
 
     def why_nan(self, src: int, dst: int, t_s: float) -> str:
-        """Tell why there is no gain of a pair, and what to do about it."""
+        """See ``channels.traced.Patchy``."""
         names = self._sites.names
         return (
             f"'sionna' has gains between base stations and devices, not from {names[src]} to {names[dst]}; "
