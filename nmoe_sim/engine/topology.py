@@ -112,8 +112,7 @@ class Topology:
     ) -> None:
         self.nodes = tuple(nodes)
         self.index = {node.name: i for i, node in enumerate(self.nodes)}
-        self._xy_m = [(node.x_m, node.y_m) for node in self.nodes]
-        self.positions_m: FloatArray = np.array(self._xy_m, dtype=np.float64).reshape(-1, 2)
+        self.positions_m: FloatArray = np.array([(n.x_m, n.y_m) for n in self.nodes], dtype=np.float64).reshape(-1, 2)
         """Where the nodes are now [nodes, 2]; ``move`` changes it."""
         self.bounds_m = bounds_m if bounds_m is not None else _box_around(self.positions_m)
         self.sidelink_range_m = sidelink_range_m
@@ -128,6 +127,7 @@ class Topology:
         self._stations: dict[str, list[Node]] = {}
         self._routes: dict[tuple[str, str], tuple[Link, ...]] = {}
         self._paths: dict[str, dict[str, list[str]]] = {}
+        self._xy_m: list[list[float]] | None = None  # positions that paths are found by; None: those of now
         for a, b, cable in [*((a, b, None) for a, b in pairs), *wired]:
             self._add(self[a], self[b], cable)
         self._sidelinks = [link for link in self.links[::2] if link.medium == "sidelink"]
@@ -177,18 +177,20 @@ class Topology:
         return self.graph.has_edge(link.src.name, link.dst.name)
 
     def set_pair(self, a: str, b: str, up: bool) -> None:
-        """Take both links of a pair up or down; routes are found anew, by the distances of now."""
+        """Take both links of a pair up or down."""
         link = self._link[a, b]
         if self.is_up(link) == up:
             return
         if up:
-            hop_m = _WIRED_HOP_M if link.wired is not None else _RADIO_HOP_M
-            self.graph.add_edge(a, b, hop_m=hop_m, wired=link.wired is not None)
-        else:
+            self.graph.add_edge(a, b, wired=link.wired is not None)
+        fewer, more = sorted(len(self.graph.adj[name]) for name in (a, b))
+        if not up:
             self.graph.remove_edge(a, b)
         self.version += 1
         self._routes.clear()
-        self._paths.clear()
+        if fewer > 1 or more < 3:  # else a leaf comes or goes, and leaves are on no path
+            self._paths.clear()
+            self._xy_m = None
 
     # --- base stations
 
@@ -245,8 +247,9 @@ class Topology:
 
     def move(self, devices_m: FloatArray) -> list[Link]:
         """Put the devices [devices, 2] elsewhere; sidelinks come and go. Return the links that went down."""
+        if self._xy_m is None:
+            self._xy_m = self.positions_m.tolist()
         self.positions_m[: len(devices_m)] = devices_m
-        self._xy_m = [(x, y) for x, y in self.positions_m.tolist()]
         lost: list[Link] = []
         if not self._sidelinks:
             return lost
@@ -277,8 +280,8 @@ class Topology:
 
         Only links that are up count. Radio is what is scarce, so a hop by cable counts for next to nothing, as a
         metre of radio: backhaul is neither avoided for its hops nor taken where it saves no radio. Rates don't count:
-        a direct sidelink is taken even where two hops over a base station are faster. Routes stay until a link goes
-        up or down; distances are then those of that time.
+        a direct sidelink is taken even where two hops over a base station are faster. Distances are those when links
+        last went up or down; that nodes move changes no route by itself, nor does when it is asked for.
 
         Raises
         ------
@@ -301,6 +304,8 @@ class Topology:
         if first == dst or last == src:
             return (self._link[src, dst],)
         if first not in self._paths:
+            if self._xy_m is None:
+                self._xy_m = self.positions_m.tolist()
             self._paths[first] = nx.single_source_dijkstra_path(self.graph, first, weight=self._hop_m)
         path = self._paths[first].get(last)
         if path is None:
@@ -312,9 +317,13 @@ class Topology:
         neighbours = self.graph[name]
         return next(iter(neighbours)) if len(neighbours) == 1 else None
 
-    def _hop_m(self, a: str, b: str, pair: dict[str, bool]) -> float:
+    def _hop_m(self, a: str, b: str, pair: dict[str, bool]) -> float | None:
+        """Return what a hop costs; None: it leads to a leaf, and is left out."""
+        if len(self.graph.adj[b]) == 1:
+            return None
         if pair["wired"]:
             return _WIRED_HOP_M
+        assert self._xy_m is not None
         return _RADIO_HOP_M + math.dist(self._xy_m[self.index[a]], self._xy_m[self.index[b]])
 
     def is_connected(self, src: str, dst: str) -> bool:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import networkx as nx
 import numpy as np
@@ -314,7 +314,33 @@ def test_shorter_is_by_the_distances_of_now() -> None:
     topology.move(np.array([(0, 0), (8, 0), (4, -4), (4, 1)], dtype=float))
     assert hops(topology, "a", "b") == "acb"  # still
     topology.set_pair("c", "d", False)  # any change
-    assert hops(topology, "a", "b") == "adb"
+    topology.move(np.array([(0, 0), (8, 0), (4, 1), (4, 5)], dtype=float))
+    assert hops(topology, "a", "b") == "adb"  # as of then, also if asked later
+
+
+def test_routes_after_any_changes_match_those_of_a_topology_made_anew() -> None:
+    rng = np.random.default_rng(1)
+    names = list("abcdefgh")
+    nodes = [Node(name, "device", *rng.uniform(0, 100, 2)) for name in names]
+    topology = Topology(nodes, combinations(names, 2))
+    pairs = [(link.src.name, link.dst.name) for link in topology.links[::2]]
+    for pair in pairs:
+        topology.set_pair(*pair, False)
+    for _ in range(150):
+        flipped = pairs[rng.integers(len(pairs))]
+        link = topology.link(*flipped)
+        assert link is not None
+        topology.set_pair(*flipped, not topology.is_up(link) and rng.random() < 0.7)
+        fresh = Topology(nodes, [(k.src.name, k.dst.name) for k in topology.links[::2] if topology.is_up(k)])
+        for src in names:
+            for dst in names:
+                try:
+                    expected = hops(fresh, src, dst)
+                except NoRouteError:
+                    with pytest.raises(NoRouteError):
+                        topology.route(src, dst)
+                else:
+                    assert hops(topology, src, dst) == expected
 
 
 def test_without_a_range_sidelinks_stay() -> None:
