@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar
@@ -17,6 +18,7 @@ from channels import mobility
 from channels.laws import UniformDraws
 from channels.mobility import Box, Trajectory
 from nmoe_sim.engine.input_files import Columns, FromFile
+from nmoe_sim.errors import InputError
 from nmoe_sim.scenario.quantities import NonNegative
 from nmoe_sim.scenario.spec import Spec
 
@@ -56,7 +58,23 @@ class MobilitySpec(Spec):
         uniform : UniformDraws
             Source of all draws.
         names : sequence of str [N]
+
+        Raises
+        ------
+        InputError
+            If devices can't move like this here.
         """
+
+
+@contextmanager
+def _in_the_box() -> Iterator[None]:
+    """Say what a user can do where the topology's box has no room."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(
+            f"devices can't move here: {error}; use another topology or mobility", key="mobility"
+        ) from error
 
 
 class Static(MobilitySpec):
@@ -98,14 +116,15 @@ class RandomWaypoint(MobilitySpec):
 
     def trajectory(self, start_m: FloatArray, bounds_m: Box, uniform: UniformDraws, names: Sequence[str]) -> Trajectory:
         """See the base class."""
-        return mobility.RandomWaypoint(
-            start_m,
-            bounds_m,
-            min_speed_m_per_s=self.min_speed_m_per_s,
-            max_speed_m_per_s=self.max_speed_m_per_s,
-            pause_s=self.pause_s,
-            uniform=uniform,
-        )
+        with _in_the_box():
+            return mobility.RandomWaypoint(
+                start_m,
+                bounds_m,
+                min_speed_m_per_s=self.min_speed_m_per_s,
+                max_speed_m_per_s=self.max_speed_m_per_s,
+                pause_s=self.pause_s,
+                uniform=uniform,
+            )
 
 
 class GaussMarkov(MobilitySpec):
@@ -133,15 +152,16 @@ class GaussMarkov(MobilitySpec):
             angle = 2 * np.pi * uniform("direction", np.arange(len(start_m)))
         else:
             angle = np.full(len(start_m), np.deg2rad(self.mean_direction_deg))
-        return mobility.GaussMarkov(
-            start_m,
-            bounds_m,
-            memory=self.memory,
-            mean_velocity_m_per_s=self.mean_speed_m_per_s * np.column_stack([np.cos(angle), np.sin(angle)]),
-            velocity_std_m_per_s=self.velocity_std_m_per_s,
-            step_s=self.update_s,
-            uniform=uniform,
-        )
+        with _in_the_box():
+            return mobility.GaussMarkov(
+                start_m,
+                bounds_m,
+                memory=self.memory,
+                mean_velocity_m_per_s=self.mean_speed_m_per_s * np.column_stack([np.cos(angle), np.sin(angle)]),
+                velocity_std_m_per_s=self.velocity_std_m_per_s,
+                step_s=self.update_s,
+                uniform=uniform,
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,6 +74,7 @@ class Motion:
         self._names = [node.name for node in topology.devices]
         self._stations = [node.name for node in topology.base_stations]
         if not mobility.is_static:
+            topology.move(trajectory.positions_m(env.now)[0])  # a file may have them start elsewhere
             env.process(self._record(mobility.record_every_s))
             if topology.sidelink_range_m is not None:
                 env.process(self._meet(mobility.step_s))

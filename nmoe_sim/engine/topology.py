@@ -198,6 +198,13 @@ class Topology:
         """Return the base stations that a device can attach to by radio."""
         return tuple(self._stations.get(device, ()))
 
+    @cached_property
+    def attachable(self) -> NDArray[np.bool_]:
+        """Which devices can attach to which base stations by radio [devices, base stations]."""
+        known = [{station.name for station in self.stations_of(device.name)} for device in self.devices]
+        rows = [[station.name in names for station in self.base_stations] for names in known]
+        return np.array(rows, dtype=np.bool_).reshape(len(self.devices), len(self.base_stations))
+
     def serving(self, device: str) -> Node | None:
         """Return the base station a device is attached to by radio; None: to none."""
         return next((s for s in self.stations_of(device) if self.graph.has_edge(device, s.name)), None)

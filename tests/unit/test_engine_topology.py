@@ -273,6 +273,7 @@ def test_devices_attach_to_one_base_station() -> None:
     assert topology.serving("a") is None
     assert topology.serving("c") == topology["east"]  # no choice
     assert [station.name for station in topology.stations_of("a")] == ["west", "east"]
+    np.testing.assert_array_equal(topology.attachable, [[True, True], [True, True], [False, True]])
     assert not topology.is_connected("a", "c")
     assert topology.is_connectable("a", "c")
     assert topology.attach("a", "west") == []

@@ -77,6 +77,24 @@ def test_specs() -> None:
     assert one_device(A3Handover(hysteresis_db=5.0).rule(1, 2), [(-80.0, -76.0)] * 9) == []
 
 
+@pytest.mark.parametrize(("period_s", "at_s"), [(0.2, 0.4), (0.1, 0.4), (0.05, 0.35)])
+def test_the_filter_has_its_time_at_any_rate(period_s: float, at_s: float) -> None:
+    """After a step of 10 dB at time 0+, k = 4 leaves 10/2^(t/0.2 s) dB to go: above 6.9 dB from 0.338 s on."""
+    rule = A3Handover(hysteresis_db=6.9, time_to_trigger_s=0.0, period_s=period_s, filter_coefficient=4).rule(1, 2)
+    measured = [(-80.0, -80.0)] + [(-80.0, -70.0)] * 40
+    assert one_device(rule, measured, period_s) == [(at_s, 1)]
+
+
+def test_without_a_filter_a_measurement_counts_at_once() -> None:
+    rule = A3Handover(time_to_trigger_s=0.0, filter_coefficient=0).rule(1, 3)
+    assert one_device(rule, [(-80.0, -80.0, -np.inf), (-80.0, -76.0, -np.inf)]) == [(0.1, 1)]
+
+
+def test_a_base_station_that_comes_into_sight_is_taken_as_it_is() -> None:
+    rule = A3Rule(1, 2, 3.0, 0.0, weight=0.5)
+    assert one_device(rule, [(-80.0, -np.inf), (-80.0, -80.0), (-80.0, -70.0)]) == [(0.2, 1)]
+
+
 # --- motion on the clock
 
 
@@ -135,7 +153,11 @@ class World:
 
 
 def test_a_walk_from_cell_to_cell() -> None:
-    world = World(A3Handover(period_s=0.5, time_to_trigger_s=1.0, interruption_s=0.2), Walk(record_every_s=40.0), None)
+    world = World(
+        A3Handover(period_s=0.5, time_to_trigger_s=1.0, interruption_s=0.2, filter_coefficient=0),
+        Walk(record_every_s=40.0),
+        None,
+    )
     assert [world.topology.serving(device).name for device in "ab"] == ["west", "west"]
     world.run(100.0)
     # at 51.5 s the east is exactly 3 dB better, from 52 s on it is more; 1 s later it triggers
@@ -149,6 +171,24 @@ def test_a_walk_from_cell_to_cell() -> None:
     ]
     assert [link.dst.name for link in world.topology.route("a", "b")] == ["east", "west", "b"]
     assert world.topology.num_attached("west") == 1
+
+
+def test_devices_start_where_the_trajectory_has_them() -> None:
+    world = World(None, Walk(), 5.0)
+    assert [link.dst.name for link in world.topology.route("a", "b")] == ["west", "b"]
+    world.walk = trajectories.Trace([[0], [0]], [[[7, 0]], [[10, 0]]], hold=True)
+    Motion(
+        world.env,
+        world.topology,
+        Walk(),
+        world.walk,
+        handover=None,
+        rsrp_dbm=world.rsrp_dbm,
+        abort=len,
+        recorder=Recorder(),
+        on_handover=lambda device, t_s: None,
+    )
+    assert [link.dst.name for link in world.topology.route("a", "b")] == ["b"]
 
 
 def test_sidelinks_come_and_go() -> None:

@@ -184,6 +184,14 @@ def test_specs_refuse_what_makes_no_sense() -> None:
         spec("gauss_markov", memory=1.5)
 
 
+def test_a_box_without_room_is_an_input_error() -> None:
+    line = (0.0, 0.0, 100.0, 0.0)
+    for kind, wrong in (("random_waypoint", (0.0, 0.0, 0.0, 0.0)), ("gauss_markov", line)):
+        with pytest.raises(InputError, match=r"^mobility: devices can't move here: the box .*; use another topology"):
+            spec(kind).trajectory(np.zeros((1, 2)), wrong, UNIFORM, ["dev0"])
+    spec("random_waypoint").trajectory(np.zeros((1, 2)), line, UNIFORM, ["dev0"])
+
+
 ROWS = "t_s,node,x_m,y_m,note\n0,dev1,5,5,x\n10,dev0,10,0,\n0,dev0,0,0,\n20,dev1,5,25,\n"
 
 
