@@ -56,6 +56,8 @@ class Channel:
         Nodes and where they are.
     carrier_hz : float
         Carrier frequency.
+    bandwidth_hz : float
+        Bandwidth that frequency-selective fading divides into sub-bands; else it plays no part.
     path_loss, shadowing, fading
         The laws.
     uniform : UniformDraws
@@ -81,6 +83,7 @@ class Channel:
         sites: Sites,
         *,
         carrier_hz: float,
+        bandwidth_hz: float = 20e6,
         path_loss: PathLossLaw,
         shadowing: ShadowingLaw,
         fading: FadingLaw,
@@ -89,6 +92,7 @@ class Channel:
     ) -> None:
         self._sites = sites
         self._carrier_hz = carrier_hz
+        self._bandwidth_hz = bandwidth_hz
         self._path_loss = path_loss
         self._shadowing = shadowing
         self._fading = fading
@@ -201,7 +205,14 @@ class Channel:
         mean_gain = db_to_linear(large.mean_gain_db)[..., None]
         if self._fading.coherence_time_s is None:
             return mean_gain
-        fading = self._fading.power_gain(self._uniform, link_ids, blocks, los=large.is_los, carrier_hz=self._carrier_hz)
+        fading = self._fading.power_gain(
+            self._uniform,
+            link_ids,
+            blocks,
+            los=large.is_los,
+            carrier_hz=self._carrier_hz,
+            bandwidth_hz=self._bandwidth_hz,
+        )
         return np.asarray(fading * mean_gain)
 
     def _pair_ids(self, src: IntArray, dst: IntArray) -> IntArray:

@@ -82,9 +82,16 @@ class FadingLaw(Protocol):
         ...
 
     def power_gain(
-        self, uniform: UniformDraws, link_ids: IntArray, blocks: IntArray, *, los: BoolArray, carrier_hz: float
+        self,
+        uniform: UniformDraws,
+        link_ids: IntArray,
+        blocks: IntArray,
+        *,
+        los: BoolArray,
+        carrier_hz: float,
+        bandwidth_hz: float,
     ) -> FloatArray:
-        """Power gain, linear, [T, M, K]: of links [M] in coherence blocks [T] and K sub-bands (1: flat).
+        """Power gain, linear, [T, M, K]: of links [M] in coherence blocks [T] and K equal sub-bands (1: flat).
 
         ``los`` [T, M] tells which links have line of sight. Every value is a function of link and block.
         """
@@ -95,7 +102,7 @@ class AntennaLaw(Protocol):
     """Gain of an antenna by direction. Azimuths are relative to its boresight, elevations above the horizon."""
 
     def beam_towards(self, azimuth_rad: FloatArray, elevation_rad: FloatArray) -> IntArray:
-        """Number of the beam of largest gain in each direction, of the same shape; 0 where there is just one."""
+        """Return the number of the beam of largest gain in each direction, of the same shape; 0 if there is one only."""
         ...
 
     def gain_db(self, beam: IntArray, azimuth_rad: FloatArray, elevation_rad: FloatArray) -> FloatArray:
@@ -121,5 +128,5 @@ class LinkAdaptationLaw(Protocol):
         ...
 
     def transmission(self, sinr: FloatArray, reported_sinr: FloatArray, *, bandwidth_hz: float) -> Transmission:
-        """What links carry at their SINR, with a scheme chosen for the reported one; linear, of one shape."""
+        """Return what links carry at their SINR, with a scheme chosen for the reported one; linear, of one shape."""
         ...

@@ -24,11 +24,18 @@ class Weibull(FadingSpec):
     """Shape of the amplitude; larger fades less."""
 
     def power_gain(
-        self, uniform: UniformDraws, link_ids: IntArray, blocks: IntArray, *, los: BoolArray, carrier_hz: float
+        self,
+        uniform: UniformDraws,
+        link_ids: IntArray,
+        blocks: IntArray,
+        *,
+        los: BoolArray,
+        carrier_hz: float,
+        bandwidth_hz: float,
     ) -> FloatArray:
         """Power gain of mean 1 [T, M, K]: of links [M] in blocks [T] and K sub-bands."""
         power = 2.0 / self.shape
-        return self.rayleigh_gain(uniform, link_ids, blocks, carrier_hz) ** power / gamma(1.0 + power)
+        return self.rayleigh_gain(uniform, link_ids, blocks, carrier_hz, bandwidth_hz) ** power / gamma(1.0 + power)
 
 
 FAMILIES = {"fading": [Weibull]}

@@ -16,13 +16,14 @@ SEED = 20240511
 Z_999 = 3.29
 UNIFORM = RandomStreams(SEED).uniform
 DOPPLER_HZ = 40.0
-SELECTIVE = {"delay_spread_s": 1e-7, "num_subbands": 4, "subband_hz": 1e6}
+BANDWIDTH_HZ = 4e6
+SELECTIVE = {"delay_spread_s": 1e-7, "num_subbands": 4}
 MOVING = {"doppler_hz": DOPPLER_HZ, "coherence_time_s": 1e-3}
 
 
 def gains(law: FadingSpec, num_links: int, blocks: np.ndarray, los: bool = True) -> np.ndarray:
     state = np.full((len(blocks), num_links), los)
-    return law.power_gain(UNIFORM, np.arange(num_links), blocks, los=state, carrier_hz=3.5e9)
+    return law.power_gain(UNIFORM, np.arange(num_links), blocks, los=state, carrier_hz=3.5e9, bandwidth_hz=BANDWIDTH_HZ)
 
 
 @pytest.mark.parametrize("over_time", [{}, MOVING], ids=["block", "doppler"])

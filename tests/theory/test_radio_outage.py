@@ -26,7 +26,9 @@ def rice_density(gain: float, k: float) -> float:
 
 def gains(law: FadingSpec) -> np.ndarray:
     los = np.ones((len(BLOCKS), len(LINKS)), dtype=bool)
-    return law.power_gain(RandomStreams(SEED).uniform, LINKS, BLOCKS, los=los, carrier_hz=3.5e9)[..., 0]
+    return law.power_gain(RandomStreams(SEED).uniform, LINKS, BLOCKS, los=los, carrier_hz=3.5e9, bandwidth_hz=20e6)[
+        ..., 0
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,7 @@ class Model(ChannelSpec):
         return Channel(
             sites,
             carrier_hz=radio.carrier_hz,
+            bandwidth_hz=radio.bandwidth_hz / radio.reuse_factor,
             path_loss=radio.path_loss,
             shadowing=radio.shadowing,
             fading=radio.fading,

@@ -28,7 +28,14 @@ class NoFading(Spec):
         return None
 
     def power_gain(
-        self, uniform: UniformDraws, link_ids: IntArray, blocks: IntArray, *, los: BoolArray, carrier_hz: float
+        self,
+        uniform: UniformDraws,
+        link_ids: IntArray,
+        blocks: IntArray,
+        *,
+        los: BoolArray,
+        carrier_hz: float,
+        bandwidth_hz: float,
     ) -> FloatArray:
         """Return ones [T, M, 1]."""
         return np.ones((len(blocks), len(link_ids), 1))
@@ -42,7 +49,7 @@ class FadingSpec(Spec):
     J0(2π f_d τ) of isotropic scattering, and ``coherence_time_s`` is the step it is sampled at: well below 1/f_d
     to follow it. The speed is a setting of the law; it does not follow the motion of devices.
 
-    Over frequency, the channel is flat unless ``delay_spread_s``, ``num_subbands`` and ``subband_hz`` are given.
+    Over frequency, the channel is flat unless ``delay_spread_s`` and ``num_subbands`` are given.
 
     An implementation adds a ``kind`` and ``power_gain``, for most laws a function of ``rayleigh_gain``.
     """
@@ -62,33 +69,31 @@ class FadingSpec(Spec):
     """Root-mean-square delay spread of an exponential power-delay profile; null: flat fading."""
     num_subbands: Annotated[int, Field(ge=2, le=275)] | None = None
     """Sub-bands whose gains are told apart; null: one, as wide as the band."""
-    subband_hz: Annotated[float, Field(gt=0, le=1e10)] | None = None
-    """Distance between the centres of neighbouring sub-bands: the bandwidth divided by their number."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.doppler_hz is not None and self.speed_m_per_s is not None:
             raise ValueError("doppler_hz and speed_m_per_s say the same thing; give one of them")
-        selective = {name: getattr(self, name) for name in ("delay_spread_s", "num_subbands", "subband_hz")}
-        missing = [name for name, value in selective.items() if value is None]
-        if 0 < len(missing) < len(selective):
-            raise ValueError(f"frequency-selective fading needs {', '.join(selective)}; missing: {', '.join(missing)}")
+        if (self.delay_spread_s is None) != (self.num_subbands is None):
+            missing = "delay_spread_s" if self.delay_spread_s is None else "num_subbands"
+            raise ValueError(f"frequency-selective fading needs delay_spread_s and num_subbands; missing: {missing}")
         return self
 
-    def field(self, carrier_hz: float) -> RayleighField:
-        """Diffuse multipath of all links on a carrier."""
+    def field(self, carrier_hz: float, bandwidth_hz: float) -> RayleighField:
+        """Diffuse multipath of all links on a carrier, in equal parts of its bandwidth."""
         shift_hz = self.doppler_hz
         if self.speed_m_per_s is not None:
             shift_hz = float(doppler.doppler_frequency_hz(self.speed_m_per_s, carrier_hz))
+        num_subbands = self.num_subbands or 1
         return RayleighField(
-            self.coherence_time_s, shift_hz, self.num_subbands or 1, self.subband_hz or 0.0, self.delay_spread_s or 0.0
+            self.coherence_time_s, shift_hz, num_subbands, bandwidth_hz / num_subbands, self.delay_spread_s or 0.0
         )
 
     def rayleigh_gain(
-        self, uniform: UniformDraws, link_ids: IntArray, blocks: IntArray, carrier_hz: float
+        self, uniform: UniformDraws, link_ids: IntArray, blocks: IntArray, carrier_hz: float, bandwidth_hz: float
     ) -> FloatArray:
         """Power gain of the diffuse multipath [T, M, K], exponential with mean 1: a Rayleigh-fading channel."""
-        return self.field(carrier_hz).power(uniform, link_ids, blocks)
+        return self.field(carrier_hz, bandwidth_hz).power(uniform, link_ids, blocks)
 
 
 class Rayleigh(FadingSpec):
@@ -97,10 +102,17 @@ class Rayleigh(FadingSpec):
     kind: ClassVar[str] = "rayleigh"
 
     def power_gain(
-        self, uniform: UniformDraws, link_ids: IntArray, blocks: IntArray, *, los: BoolArray, carrier_hz: float
+        self,
+        uniform: UniformDraws,
+        link_ids: IntArray,
+        blocks: IntArray,
+        *,
+        los: BoolArray,
+        carrier_hz: float,
+        bandwidth_hz: float,
     ) -> FloatArray:
         """See ``channels.laws.FadingLaw``."""
-        return self.rayleigh_gain(uniform, link_ids, blocks, carrier_hz)
+        return self.rayleigh_gain(uniform, link_ids, blocks, carrier_hz, bandwidth_hz)
 
 
 class Rician(FadingSpec):
@@ -119,10 +131,17 @@ class Rician(FadingSpec):
     """Fading of links without line of sight."""
 
     def power_gain(
-        self, uniform: UniformDraws, link_ids: IntArray, blocks: IntArray, *, los: BoolArray, carrier_hz: float
+        self,
+        uniform: UniformDraws,
+        link_ids: IntArray,
+        blocks: IntArray,
+        *,
+        los: BoolArray,
+        carrier_hz: float,
+        bandwidth_hz: float,
     ) -> FloatArray:
         """See ``channels.laws.FadingLaw``."""
-        field = self.field(carrier_hz)
+        field = self.field(carrier_hz, bandwidth_hz)
         has_direct = np.ones_like(los) if self.nlos == "rician" else los
         k = np.where(has_direct, db_to_linear(self.k_db), 0.0)[..., None]
         return fading.rician_power_gain(
@@ -142,7 +161,16 @@ class Nakagami(FadingSpec):
     """Shape: 1 is Rayleigh fading, 0.5 the most severe; larger fades less."""
 
     def power_gain(
-        self, uniform: UniformDraws, link_ids: IntArray, blocks: IntArray, *, los: BoolArray, carrier_hz: float
+        self,
+        uniform: UniformDraws,
+        link_ids: IntArray,
+        blocks: IntArray,
+        *,
+        los: BoolArray,
+        carrier_hz: float,
+        bandwidth_hz: float,
     ) -> FloatArray:
         """See ``channels.laws.FadingLaw``."""
-        return fading.nakagami_power_gain(self.rayleigh_gain(uniform, link_ids, blocks, carrier_hz), self.m)
+        return fading.nakagami_power_gain(
+            self.rayleigh_gain(uniform, link_ids, blocks, carrier_hz, bandwidth_hz), self.m
+        )
