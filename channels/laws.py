@@ -102,7 +102,7 @@ class AntennaLaw(Protocol):
     """Gain of an antenna by direction. Azimuths are relative to its boresight, elevations above the horizon."""
 
     def beam_towards(self, azimuth_rad: FloatArray, elevation_rad: FloatArray) -> IntArray:
-        """Return the number of the beam of largest gain in each direction, of the same shape; 0 if there is one only."""
+        """Return the number of the beam of largest gain in each direction, of the same shape; 0: the only one."""
         ...
 
     def gain_db(self, beam: IntArray, azimuth_rad: FloatArray, elevation_rad: FloatArray) -> FloatArray:
