@@ -82,11 +82,14 @@ class FluidMedia:
     def start(self, links: tuple[int, ...], bits: float, done: Done, payload: Any) -> None:
         """Start a transfer of ``bits`` over ``links``; ``done(payload, ended)`` comes later."""
         self._settle()
-        new = np.zeros(len(links), _LEG)
+        assert self.policy.end_to_end or len(links) == 1, "one link at a time, unless the policy is end-to-end"
+        legs = np.zeros(len(self._legs) + len(links), _LEG)
+        legs[: len(self._legs)] = self._legs
+        new = legs[len(self._legs) :]
         new["number"], new["link"], new["bits"] = self._num_started, links, bits
         new["end_s"] = new["silent_s"] = math.inf
         new["sinr"] = math.nan
-        self._legs = np.concatenate([self._legs, new])
+        self._legs = legs
         self._transfers.append(_Transfer(links, done, payload))
         self._num_started += 1
         self.num_active += 1
@@ -108,9 +111,9 @@ class FluidMedia:
 
     def _end(self, hit: NDArray[np.bool_] | None = None, outcome: Outcome = "link_down") -> None:
         """Take out the transfers that have ended, and those ``hit`` with ``outcome``; then tell, in order of start."""
-        if not self._transfers:
-            return
         legs, now = self._legs, self._t_s
+        if not self._transfers or (hit is None and now < self._change_s):
+            return
         first = self._first_legs()
         left = legs["bits"][first] - legs["used"][first, _BITS]
         delivered = (legs["end_s"][first] <= now) | (left <= _ROUNDING * legs["bits"][first])
@@ -127,14 +130,21 @@ class FluidMedia:
             how: Outcome = "delivered" if delivered[k] else "outage" if silent[k] else outcome
             ends.append((transfer, _ended(own, how)))
         self._transfers = [transfer for transfer, gone in zip(self._transfers, over.tolist(), strict=True) if not gone]
-        self._legs = legs[~np.repeat(over, np.diff(first, append=len(legs)))]
+        self._legs = legs[~self._per_leg(over, first)]
         self.num_active -= len(ends)
         self._plan_later()
         for transfer, ended in ends:
             transfer.done(transfer.payload, ended)
 
     def _first_legs(self) -> NDArray[np.intp]:
+        """Return where each transfer's legs begin."""
+        if not self.policy.end_to_end:
+            return np.arange(len(self._legs))
         return np.flatnonzero(np.diff(self._legs["number"], prepend=-1))
+
+    def _per_leg(self, values: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
+        """Return for each leg the value of its transfer."""
+        return np.repeat(values, np.diff(first, append=len(self._legs))) if self.policy.end_to_end else values
 
     def _plan_later(self) -> None:
         if not self._planning:
@@ -208,9 +218,8 @@ class FluidMedia:
         rate_bps = plan.share * sends.rate_bps * duty
         on_air = duty
         first = self._first_legs()
-        transfer = np.repeat(np.arange(len(first)), np.diff(first, append=len(legs)))
         if self.policy.end_to_end:  # the slowest leg sets the pace
-            own_bps, rate_bps = rate_bps, np.minimum.reduceat(rate_bps, first)[transfer]
+            own_bps, rate_bps = rate_bps, self._per_leg(np.minimum.reduceat(rate_bps, first), first)
             on_air = duty * np.divide(rate_bps, own_bps, out=np.zeros(len(legs)), where=own_bps > 0)
         speed = np.zeros((len(legs), 5))
         speed[:, _BITS] = rate_bps
@@ -228,7 +237,7 @@ class FluidMedia:
         if moves.all():
             legs["silent_s"] = math.inf
         else:
-            mute = np.logical_or.reduceat(conditions.alone.rate_bps == 0, first)[transfer] & ~moves
+            mute = self._per_leg(np.logical_or.reduceat(conditions.alone.rate_bps == 0, first), first) & ~moves
             legs["silent_s"] = np.where(mute, np.minimum(legs["silent_s"], now), math.inf)
         legs["sinr"] = np.where(np.isnan(legs["sinr"]), conditions.state.sinr, legs["sinr"])
 

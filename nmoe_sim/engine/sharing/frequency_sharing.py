@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmoe_sim.engine.sharing.media import FloatArray
 from nmoe_sim.engine.sharing.plan import Load, Plan
@@ -42,9 +43,9 @@ class MinMaxLatency(Sharing):
     distributed mixtures of experts, where a token waits for its slowest expert: B_j·log2(1 + P·g/(N0·B_j)) bit/s
     in WDMoE (arXiv 2405.03131, 2411.06681).
 
-    With smooth link adaptation T is exact to 1e-9. With discrete schemes f is a saw-tooth; its
-    running maximum is searched on a grid, so a narrow tooth can be missed. A transfer that would
-    end before T is slowed down to end with the others.
+    R may be any law that doesn't fall with SINR. Where it is smooth, T is exact to 1e-9; with discrete schemes f is a
+    saw-tooth, whose running maximum counts, and T within about 0.1 %. A transfer that would end before T is slowed down to
+    end with the others.
 
     Left out: what is yet to start; the split is made anew when it does. Transfers without a rate in any part get none.
     """
@@ -68,42 +69,57 @@ def _divided(load: Load, part: FloatArray, used: FloatArray | float = 1.0) -> Pl
 
 
 _LEAST_PART = 1e-9
-_GRID, _MAX_ROUNDS, _PRECISION = 129, 12, 1e-10
+_COARSE, _FINE, _CAUTIOUS_ROUNDS, _MAX_ROUNDS, _PRECISION = 128, 16, 3, 16, 1e-10
 
 
 def _best_split(load: Load) -> tuple[FloatArray, FloatArray]:
     """Return the parts of the band [n] that minimise the last end, and how much of their time is used [n].
 
-    Each round puts a geometric grid into every transfer's bracket of b. As T falls, transfers step up their
-    grids, one at each T = bits / f(b). T is feasible while the points reached sum to 1 at most, and
-    infeasible once the points before them exceed 1; what lies between is the next round's bracket.
+    Each round puts a grid into every transfer's bracket of b and lets T fall. Transfers step up their
+    grids, each at T = bits / f(b) of a point; T is feasible while the points reached sum to 1 at most, and
+    infeasible once the points before them exceed 1. The next round's brackets lie between the two. In the first rounds f may
+    jump between two points: it is at most the upper one times R at the lower one. Grids are densest just above
+    the best point so far, where the peak of a tooth would be.
     """
     num, own = len(load), load.legs_of_sender
     alive = load.rate_at(1.0 / (own * np.full(num, _LEAST_PART))) > 0
+    best_s, best = np.inf, (np.zeros(num), np.zeros(num))
     if not alive.any():
-        return np.zeros(num), np.zeros(num)
-    low, high = np.where(alive, _LEAST_PART, 1.0), np.ones(num)
-    leg, steps = np.arange(num), np.linspace(0.0, 1.0, _GRID)[:, None]
-    for _ in range(_MAX_ROUNDS):
-        part = low * (high / low) ** steps  # [G, n]
-        part[0], part[-1] = low, high  # not beside them: rates may jump there
-        rate_bps = np.maximum.accumulate(part * load.rate_at(1.0 / (own * part)), axis=0)
-        end_s = np.divide(load.bits_left, rate_bps, out=np.zeros(part.shape), where=alive)
+        return best
+    low, high, leg = np.where(alive, _LEAST_PART, 1.0), np.ones(num), np.arange(num)
+    middle = np.maximum(low, 1.0 / num)
+    for round_ in range(_MAX_ROUNDS):
+        steps = np.linspace(0.0, 1.0, _FINE if round_ else _COARSE)[1:-1, None]
+        lower, upper = low * (middle / low) ** steps, middle * (high / middle) ** steps**3
+        part = np.vstack([low, lower, middle, upper, high])  # [G, n]
+        rate_bps = load.rate_at(1.0 / (own * part))
+        end_s = _earliest(load.bits_left, part * rate_bps, alive)
+        most_bps = part[1:] * (rate_bps[:-1] if round_ < _CAUTIOUS_ROUNDS else rate_bps[1:])
+        bound_s = _earliest(load.bits_left, most_bps, alive)
         step = np.diff(part * alive, axis=0)
-        never, none = np.where(alive, np.inf, 0.0), np.zeros(num)
+        never = np.where(alive, np.inf, 0.0)
         spent = float(part[0, alive].sum())
         latest_s = _lowest(end_s, np.vstack([step, never]), spent)
-        earliest_s = _lowest(end_s, np.vstack([none, step[:-1], step[-1] + never]), spent)
-        reached = np.sum(end_s > latest_s, axis=0)
-        low = part[np.maximum(reached - 1, 0), leg]
-        high = part[np.sum(end_s > earliest_s, axis=0), leg]
-        if latest_s <= earliest_s * (1.0 + _PRECISION):
+        earliest_s = _lowest(bound_s, np.vstack([step[:-1], never]), spent)
+        if latest_s < best_s:
+            reached = np.sum(end_s > latest_s, axis=0)
+            middle = part[reached, leg]
+            best_s, best = latest_s, (middle * alive, end_s[reached, leg] / latest_s * alive)
+        if best_s <= earliest_s * (1.0 + _PRECISION):
             break
-    return part[reached, leg] * alive, end_s[reached, leg] / latest_s * alive
+        low = part[np.sum(bound_s > best_s, axis=0), leg]
+        high = part[np.minimum(np.sum(end_s > earliest_s, axis=0), len(part) - 1), leg]
+        middle = np.clip(middle, low, high)
+    return best
+
+
+def _earliest(bits: FloatArray, rate_bps: FloatArray, alive: NDArray[np.bool_]) -> FloatArray:
+    """Return when each would end with as much of the band as at a grid point or less [G, n]; 0 without a rate."""
+    return np.divide(bits, np.maximum.accumulate(rate_bps, axis=0), out=np.zeros(rate_bps.shape), where=alive)
 
 
 def _lowest(end_s: FloatArray, step: FloatArray, spent: float) -> float:
     """Return how low T can go if below each ``end_s`` [G, n] it costs a ``step`` [G, n] more than what is ``spent``."""
-    order = np.argsort(-end_s, axis=None, kind="stable")
+    order = np.argsort(-end_s, axis=None)
     exceeds = spent + np.cumsum(step.ravel()[order]) > 1.0
     return float(end_s.ravel()[order[np.argmax(exceeds)]])

@@ -174,8 +174,8 @@ class ProportionalFair(Sharing):
         turn.bring_up(load, self.time_constant_s)
         rate_bps = load.rate_bps
         if turn.is_over(load):
-            with np.errstate(divide="ignore"):
-                metric = np.where(rate_bps > 0, rate_bps / np.maximum(turn.mean_bps, 0.0), -1.0)
+            first = np.where(rate_bps > 0, np.inf, -1.0)  # of those that got nothing yet
+            metric = np.divide(rate_bps, turn.mean_bps, out=first, where=(rate_bps > 0) & (turn.mean_bps > 0))
             turn.give(int(load.number[np.argmax(metric)]), load, self.slot_s)
         plan = turn.plan(load)
         turn.served_bps = plan.share * rate_bps
