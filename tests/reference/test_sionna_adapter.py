@@ -114,7 +114,8 @@ def test_gains_are_those_of_sionnas_own_channel(environment: str) -> None:
     array = tr38901.PanelArray(antenna_pattern="omni", carrier_frequency=CARRIER_HZ, **one, **exact)
     indoor = {} if environment == "rma" else {"o2i_model": "low"}
     make = {"umi": tr38901.UMi, "uma": tr38901.UMa, "rma": tr38901.RMa}[environment]
-    model = make(CARRIER_HZ, ut_array=array, bs_array=array, direction="downlink", spec_version="16.1", **indoor, **exact)
+    settings = {"direction": "downlink", "spec_version": "16.1"} | indoor | exact
+    model = make(CARRIER_HZ, ut_array=array, bs_array=array, **settings)
     xyz_m = np.column_stack([where.positions_m(np.zeros(1))[0], where.heights_m])[None]
     outdoors = {"in_state": np.zeros((1, 12), bool)} | ({"in_car": np.zeros((1, 12), bool)} if not indoor else {})
     seed = [int(float(uniform(name, 0)) * 2.0**52) for name in ("sionna/layout", "sionna/rays")]
