@@ -160,7 +160,8 @@ class Air:
             self._adaptation,
         )
         rate_bps = flat.transmission(np.ones(sinr.size)).rate_bps.reshape(sinr.shape)
-        return list(zip(rate_bps.T.tolist(), sinr.T.tolist(), strict=True))
+        columns: list[list[list[float]]] = [rate_bps.T.tolist(), sinr.T.tolist()]
+        return list(zip(*columns, strict=True))
 
     def alone(self, links: IntArray, blocks: IntArray) -> FloatArray:
         """Return the SINR of radio links [n] in blocks [T] while nothing else transmits, [T, n]."""
@@ -176,7 +177,9 @@ class Air:
         src, dst = self.sender[links], self.receiver[links]
         gain_db = self._ether.propagation.large_scale(src, dst, np.array([t_s])).mean_gain_db[0]
         sinr = 10.0 ** (gain_db / 10.0) * self._tx_w[links] / self._noise_w[links]
-        return sinr if self._ether.beams is None else sinr * self._ether.beams.link_gain(src, dst, t_s)
+        if self._ether.beams is not None:
+            sinr = sinr * self._ether.beams.link_gain(src, dst, t_s)
+        return np.asarray(sinr)
 
     def mean_rates_bps(self, t_s: float) -> FloatArray:
         """Return what all links carry at the mean of fast fading, while nothing else transmits [L]."""
@@ -260,4 +263,4 @@ class Air:
             [num_duties.get((n, b), 1) for n, b in zip(nodes.tolist(), band.tolist(), strict=True)]
             for nodes in (src, dst)
         ]
-        return 1.0 / np.max(ends, axis=0)
+        return np.asarray(1.0 / np.max(ends, axis=0))

@@ -63,8 +63,9 @@ class Media(Protocol):
 class LinkState(Protocol):
     """Links as they are in one coherence block, under the interference of what transmits."""
 
-    sinr: FloatArray
-    """Of each link asked for [n], on the whole band, linear; infinite on a wire."""
+    @property
+    def sinr(self) -> FloatArray:
+        """SINR of each link asked for [n], on the whole band, linear; infinite on a wire."""
 
     def transmission(self, concentration: FloatArray) -> Transmission:
         """Return what the links carry on the whole band if their SINR is multiplied by ``concentration``.
