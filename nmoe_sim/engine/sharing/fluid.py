@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from simpy import Environment
 from simpy.events import Event, EventPriority, Timeout
 
-from nmoe_sim.engine.sharing.media import Band, Done, Ended, FloatArray, Leg, Outcome, block_of
+from nmoe_sim.engine.sharing.legs import BITS, LEG, LOSS, RETRANSMISSIONS, RX, TX, Transfer, summary_of
+from nmoe_sim.engine.sharing.media import Band, Done, FloatArray, Outcome, block_of
 from nmoe_sim.engine.sharing.plan import Conditions, Load, Plan, merged
 from nmoe_sim.errors import RunError
 
@@ -22,27 +23,6 @@ _LATE = EventPriority(2)
 """Planning comes after all else that happens at an instant, so that it is done once."""
 _ROUNDING = 1e-12
 """Part of a transfer's bits that rounding may leave."""
-
-_BITS, _TX, _RX, _LOSS, _RETRANSMISSIONS = range(5)
-_LEG = np.dtype(
-    [
-        ("number", np.int64),  # of the transfer, in order of start
-        ("link", np.int64),
-        ("bits", np.float64),
-        ("used", np.float64, 5),  # bits sent, airtimes, loss exponent, retransmissions
-        ("speed", np.float64, 5),  # what of these is added a second
-        ("end_s", np.float64),  # when the last bit is sent
-        ("silent_s", np.float64),  # since when the transfer's links have no rate
-        ("tail_s", np.float64),
-        ("sinr", np.float64),  # in the first plan; nan before
-    ]
-)
-
-
-class _Transfer(NamedTuple):
-    links: tuple[int, ...]
-    done: Done
-    payload: Any
 
 
 class FluidMedia:
@@ -69,8 +49,8 @@ class FluidMedia:
         self.band = band
         self.policy = policy
         self.num_active = 0
-        self._transfers: list[_Transfer] = []  # in order of start, as their legs
-        self._legs: NDArray[np.void] = np.zeros(0, _LEG)
+        self._transfers: list[Transfer] = []  # in order of start, as their legs
+        self._legs: NDArray[np.void] = np.zeros(0, LEG)
         self._num_started = 0
         self._memory: dict[int, Any] = {}  # of each medium, by number
         self._t_s = 0.0  # until when all is summed up
@@ -83,14 +63,14 @@ class FluidMedia:
         """Start a transfer of ``bits`` over ``links``; ``done(payload, ended)`` comes later."""
         self._settle()
         assert self.policy.end_to_end or len(links) == 1, "one link at a time, unless the policy is end-to-end"
-        legs = np.zeros(len(self._legs) + len(links), _LEG)
+        legs = np.zeros(len(self._legs) + len(links), LEG)
         legs[: len(self._legs)] = self._legs
         new = legs[len(self._legs) :]
         new["number"], new["link"], new["bits"] = self._num_started, links, bits
         new["end_s"] = new["silent_s"] = math.inf
         new["sinr"] = math.nan
         self._legs = legs
-        self._transfers.append(_Transfer(links, done, payload))
+        self._transfers.append(Transfer(links, done, payload))
         self._num_started += 1
         self.num_active += 1
         self._plan_later()
@@ -115,7 +95,7 @@ class FluidMedia:
         if not self._transfers or (hit is None and now < self._change_s):
             return
         first = self._first_legs()
-        left = legs["bits"][first] - legs["used"][first, _BITS]
+        left = legs["bits"][first] - legs["used"][first, BITS]
         delivered = (legs["end_s"][first] <= now) | (left <= _ROUNDING * legs["bits"][first])
         silent = legs["silent_s"][first] + self.band.outage_timeout_s <= now
         over = delivered | silent
@@ -128,7 +108,7 @@ class FluidMedia:
             transfer = self._transfers[k]
             own = legs[first[k] : first[k] + len(transfer.links)]
             how: Outcome = "delivered" if delivered[k] else "outage" if silent[k] else outcome
-            ends.append((transfer, _ended(own, how)))
+            ends.append((transfer, summary_of(own, how)))
         self._transfers = [transfer for transfer, gone in zip(self._transfers, over.tolist(), strict=True) if not gone]
         self._legs = legs[~self._per_leg(over, first)]
         self.num_active -= len(ends)
@@ -180,7 +160,7 @@ class FluidMedia:
         outage_s = float(legs["silent_s"].min()) + self.band.outage_timeout_s
         self._change_s = min(block_end_s, valid_s, outage_s, float(legs["end_s"].min()))
         if math.isinf(self._change_s):
-            stuck = legs["link"][legs["speed"][:, _BITS] == 0][0]
+            stuck = legs["link"][legs["speed"][:, BITS] == 0][0]
             raise RunError(f"a transfer on link {stuck} can never end: its rate is 0 for good")
         self._arm()
 
@@ -201,7 +181,7 @@ class FluidMedia:
             t_s=self._t_s,
             number=legs["number"],
             bits=legs["bits"],
-            bits_left=np.maximum(legs["bits"] - legs["used"][:, _BITS], 0.0),
+            bits_left=np.maximum(legs["bits"] - legs["used"][:, BITS], 0.0),
             link=link,
             medium=band.medium[link],
             sender=band.sender[link],
@@ -222,17 +202,18 @@ class FluidMedia:
             own_bps, rate_bps = rate_bps, self._per_leg(np.minimum.reduceat(rate_bps, first), first)
             on_air = duty * np.divide(rate_bps, own_bps, out=np.zeros(len(legs)), where=own_bps > 0)
         speed = np.zeros((len(legs), 5))
-        speed[:, _BITS] = rate_bps
-        speed[:, _TX] = on_air * (plan.share if plan.tx_share is None else plan.tx_share)
-        speed[:, _RX] = on_air * (plan.share if plan.rx_share is None else plan.rx_share)
+        speed[:, BITS] = rate_bps
+        speed[:, TX] = on_air * (plan.share if plan.tx_share is None else plan.tx_share)
+        speed[:, RX] = on_air * (plan.share if plan.rx_share is None else plan.rx_share)
         moves = rate_bps > 0
         if not self.band.is_lossless:
             again = sends.mean_transmissions - 1.0
-            speed[moves, _LOSS] = (rate_bps * sends.loss_per_bit)[moves]
-            speed[moves, _RETRANSMISSIONS] = (rate_bps * again / sends.block_bits)[moves]
+            with np.errstate(divide="ignore", invalid="ignore"):  # links without a rate may have blocks of no bits
+                speed[moves, LOSS] = (rate_bps * sends.loss_per_bit)[moves]
+                speed[moves, RETRANSMISSIONS] = (rate_bps * again / sends.block_bits)[moves]
             legs["tail_s"] = again * sends.retransmission_delay_s
         legs["speed"] = speed
-        left = legs["bits"] - legs["used"][:, _BITS]
+        left = legs["bits"] - legs["used"][:, BITS]
         legs["end_s"] = now + np.divide(left, rate_bps, out=np.full(len(legs), math.inf), where=moves)
         if moves.all():
             legs["silent_s"] = math.inf
@@ -260,21 +241,3 @@ class FluidMedia:
         self._settle()
         self._end()
         self._plan_later()
-
-
-def _ended(legs: NDArray[np.void], outcome: Outcome) -> Ended:
-    """Return how the transfer of these legs ended."""
-    used = legs["used"]
-    sent = float(used[0, _BITS])
-    if outcome == "delivered":  # to the last bit, whatever the rounding of the clock
-        rate_bps = legs["speed"][0, _BITS]
-        bits = float(legs["bits"][0])
-        if rate_bps > 0:
-            used = used + legs["speed"] * ((bits - sent) / rate_bps)
-        sent = bits
-    tail_s = legs["tail_s"] if outcome == "delivered" else np.zeros(len(legs))
-    return Ended(
-        outcome,
-        sent,
-        tuple(Leg(*row) for row in np.column_stack([used[:, _TX:], tail_s, legs["sinr"]]).tolist()),
-    )

@@ -44,8 +44,8 @@ class MinMaxLatency(Sharing):
     in WDMoE (arXiv 2405.03131, 2411.06681).
 
     R may be any law that doesn't fall with SINR. Where it is smooth, T is exact to 1e-9; with discrete schemes f is a
-    saw-tooth, whose running maximum counts, and T within about 0.1 %. A transfer that would end before T is slowed down to
-    end with the others.
+    saw-tooth, whose running maximum counts, and T within about 0.1 %. A transfer that would end before T is slowed
+    down to end with the others.
 
     Left out: what is yet to start; the split is made anew when it does. Transfers without a rate in any part get none.
     """
@@ -77,9 +77,9 @@ def _best_split(load: Load) -> tuple[FloatArray, FloatArray]:
 
     Each round puts a grid into every transfer's bracket of b and lets T fall. Transfers step up their
     grids, each at T = bits / f(b) of a point; T is feasible while the points reached sum to 1 at most, and
-    infeasible once the points before them exceed 1. The next round's brackets lie between the two. In the first rounds f may
-    jump between two points: it is at most the upper one times R at the lower one. Grids are densest just above
-    the best point so far, where the peak of a tooth would be.
+    infeasible once the points before them exceed 1. The next round's brackets lie between the two. In the first
+    rounds f may jump between two points: it is at most the upper one times R at the lower one. Grids are densest
+    just above the best point so far, where the peak of a tooth would be.
     """
     num, own = len(load), load.legs_of_sender
     alive = load.rate_at(1.0 / (own * np.full(num, _LEAST_PART))) > 0
