@@ -343,8 +343,9 @@ class Topology:
 
     @cached_property
     def _part(self) -> dict[str, int]:
-        everything: nx.Graph[str] = nx.Graph(self._link.keys())
+        everything: nx.Graph[str] = nx.Graph()
         everything.add_nodes_from(self.index)
+        everything.add_edges_from(self._link)
         return {name: i for i, part in enumerate(nx.connected_components(everything)) for name in part}
 
     def most_central(self) -> str:

@@ -17,6 +17,7 @@ from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.build import build_spec
 from nmoe_sim.scenario.tree import from_python
 
+REPOSITORY = Path(__file__).parents[2]
 UNIFORM = RandomStreams(5).uniform
 BOX = (-100.0, 0.0, 100.0, 50.0)
 START_M = np.array([[0.0, 10.0], [-100.0, 0.0], [100.0, 50.0], [40.0, 25.0]])
@@ -182,6 +183,17 @@ def test_specs_refuse_what_makes_no_sense() -> None:
         spec("random_waypoint", min_speed_m_per_s=0.0)
     with pytest.raises(InputError, match=r"mobility\.memory"):
         spec("gauss_markov", memory=1.5)
+
+
+def test_the_example_plugin_moves_on_circles() -> None:
+    from nmoe_sim.families import families
+
+    orbit = families([REPOSITORY / "examples" / "plugins" / "mobility.py"])["mobility"]["orbit"]
+    start_m = np.array([[30.0, 25.0], [0.0, 35.0], [0.0, 25.0]])
+    path_m = orbit(speed_m_per_s=10.0).trajectory(start_m, BOX, UNIFORM, NAMES[:3]).positions_m([0.0, 2.0, 2.01])
+    np.testing.assert_allclose(path_m[0], start_m, atol=1e-2)
+    np.testing.assert_allclose(np.hypot(*(path_m[1] - [0.0, 25.0]).T), [30.0, 10.0, 0.0], atol=1e-2)
+    np.testing.assert_allclose(np.hypot(*(path_m[2] - path_m[1])[:2].T), 0.1, rtol=1e-4)
 
 
 def test_a_box_without_room_is_an_input_error() -> None:
