@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -142,15 +142,30 @@ class Channel:
 
         It is the fast way to many pairs: equal to ``power_gain`` but for rounding.
         """
+        start_s = 0.0 if math.isinf(self.block_s) else block * self.block_s
+        rows = []
+        for a, b, large in self._matrix_rows(np.atleast_1d(src), np.atleast_1d(dst), start_s):
+            faded = self._faded(large, self._link_ids(a, b), np.array([block]))[0]
+            rows.append(faded.reshape(-1, np.size(dst), faded.shape[-1]))
+        return np.concatenate(rows)
+
+    def large_scale_matrix(self, src: ArrayLike, dst: ArrayLike, t_s: float) -> LargeScale:
+        """Return the state of every one of ``src`` [A] with every one of ``dst`` [B] at one time: arrays [A, B].
+
+        It is the fast way to many pairs: equal to ``large_scale`` but for rounding.
+        """
         src, dst = np.atleast_1d(src), np.atleast_1d(dst)
-        start_s = np.zeros(1) if math.isinf(self.block_s) else np.array([block * self.block_s])
-        xy_m = self._sites.at(start_s)[0]
+        shape, rows = (len(src), len(dst)), [vars(large).values() for _, _, large in self._matrix_rows(src, dst, t_s)]
+        return LargeScale(*(np.concatenate(parts, axis=1).reshape(shape) for parts in zip(*rows, strict=True)))
+
+    def _matrix_rows(self, src: IntArray, dst: IntArray, t_s: float) -> Iterator[tuple[IntArray, IntArray, LargeScale]]:
+        """Go through all pairs of ``src`` and ``dst``, some of ``src`` at a time: pairs [M] and their state [1, M]."""
+        xy_m = self._sites.at([t_s])[0]
         fields = [field for field in (self._los_field, *self._shadowing_fields) if field is not None]
         phasors = {id(field): (field.phasors(xy_m[src]), field.phasors(xy_m[dst])) for field in fields}
-        gains = np.empty((len(src), len(dst), 0))
-        rows = max(1, _CHUNK // max(1, len(dst)))
-        for first in range(0, len(src), rows):
-            some = slice(first, first + rows)
+        num_rows = max(1, _CHUNK // max(1, len(dst)))
+        for first in range(0, max(1, len(src)), num_rows):
+            some = slice(first, first + num_rows)
             a, b = np.repeat(src[some], len(dst)), np.tile(dst, len(src[some]))
 
             def normal(field: PairField, some: slice = some) -> FloatArray:
@@ -158,12 +173,7 @@ class Channel:
                 return field.matrix(Phasors(*(values[some] for values in of_src)), of_dst)
 
             distance_m = np.hypot(*np.moveaxis(xy_m[src[some], None] - xy_m[dst], -1, 0)).reshape(1, -1)
-            large = self._state(distance_m, a, b, normal)
-            faded = self._faded(large, self._link_ids(a, b), np.array([block]))[0]
-            if not gains.size:
-                gains = np.empty((len(src), len(dst), faded.shape[-1]))
-            gains[some] = faded.reshape(-1, len(dst), faded.shape[-1])
-        return gains
+            yield a, b, self._state(distance_m, a, b, normal)
 
     def _state(
         self, distance_m: FloatArray, src: IntArray, dst: IntArray, correlated: Callable[[PairField], FloatArray]
