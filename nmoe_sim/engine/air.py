@@ -160,8 +160,7 @@ class Air:
             self._adaptation,
         )
         rate_bps = flat.transmission(np.ones(sinr.size)).rate_bps.reshape(sinr.shape)
-        columns: list[list[list[float]]] = [rate_bps.T.tolist(), sinr.T.tolist()]
-        return list(zip(*columns, strict=True))
+        return [(rate.tolist(), ratio.tolist()) for rate, ratio in zip(rate_bps.T, sinr.T, strict=True)]
 
     def alone(self, links: IntArray, blocks: IntArray) -> FloatArray:
         """Return the SINR of radio links [n] in blocks [T] while nothing else transmits, [T, n]."""
