@@ -214,7 +214,7 @@ class Sionna(ChannelSpec):
             )
         if not sites.is_static:
             raise InputError(
-                "'sionna' is for nodes that don't move; set topology.mobility to {kind: static}", key=f"{KEY}.kind"
+                "'sionna' is for nodes that don't move; set mobility to {kind: static}", key=f"{KEY}.kind"
             )
         if not 0 < np.count_nonzero(sites.is_station) < len(sites):
             raise InputError(
