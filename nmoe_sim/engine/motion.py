@@ -124,6 +124,7 @@ class Motion:
                     t_s=now,
                     from_station=old,
                     to_station=new,
+                    interruption_s=spec.interruption_s,
                     num_aborted=self._abort(lost),
                 )
 

@@ -197,24 +197,25 @@ class Network:
         """Wait for the tail of the last bit: HARQ's and the wire's delay; then book the hop."""
         outcome = ended.outcome
         self._num_broken_off += outcome != "delivered"
-        tail_s = 0.0
+        tails_s = [leg.tail_s for leg in ended.legs]
         if outcome == "delivered":
             exponent = sum(leg.loss_exponent for leg in ended.legs)
             if exponent > 0:
                 draw = self._streams.uniform("loss", payload.id, payload.hop, payload.attempt)
                 outcome = "lost" if draw.item() < -math.expm1(-exponent) else outcome
-            tail_s = sum(leg.tail_s for leg in ended.legs)
-            tail_s += sum(link.wired.delay_s for link in payload.links if link.wired is not None)
-        if tail_s:
+            for i, link in enumerate(payload.links):
+                if link.wired is not None:
+                    tails_s[i] += link.wired.delay_s
+        if tail_s := sum(tails_s):
             tail = Timeout(self.env, tail_s)
-            tail.callbacks.append(lambda _: self._end_hop(payload, ended, outcome))
+            tail.callbacks.append(lambda _: self._end_hop(payload, ended, tails_s, outcome))
         else:
-            self._end_hop(payload, ended, outcome)
+            self._end_hop(payload, ended, tails_s, outcome)
 
-    def _end_hop(self, payload: _Payload, ended: Ended, outcome: Outcome) -> None:
+    def _end_hop(self, payload: _Payload, ended: Ended, tails_s: list[float], outcome: Outcome) -> None:
         bytes_sent = payload.n_bytes if ended.outcome == "delivered" else int(ended.bits_sent / 8.0)
-        for offset, (link, leg) in enumerate(zip(payload.links, ended.legs, strict=True)):
-            self._book(payload, payload.hop + offset, link, leg, bytes_sent, outcome)
+        for offset, (link, leg, tail_s) in enumerate(zip(payload.links, ended.legs, tails_s, strict=True)):
+            self._book(payload, payload.hop + offset, link, leg, tail_s, bytes_sent, outcome)
         if outcome != "delivered":
             self._try_again(payload, payload.links[0].src.name)
             return
@@ -245,7 +246,9 @@ class Network:
             wait = Timeout(self.env, pause_s)
             wait.callbacks.append(lambda _: self._start_hop(payload, at))
 
-    def _book(self, payload: _Payload, hop: int, link: Link, leg: Leg, bytes_sent: int, outcome: Outcome) -> None:
+    def _book(
+        self, payload: _Payload, hop: int, link: Link, leg: Leg, tail_s: float, bytes_sent: int, outcome: Outcome
+    ) -> None:
         src, dst = self._devices[link.src.name], self._devices[link.dst.name]
         wired = link.wired is not None
         tx_energy_j = 0.0 if wired else src.tx_w * leg.tx_airtime_s
@@ -275,6 +278,7 @@ class Network:
                 self.env.now,
                 None if wired else leg.tx_airtime_s,
                 None if wired else leg.rx_airtime_s,
+                tail_s,
                 None if wired else float(10.0 * np.log10(leg.sinr)) if leg.sinr > 0 else -math.inf,
                 8.0 * bytes_sent / duration_s if duration_s > 0 else None,
                 leg.retransmissions,

@@ -104,6 +104,7 @@ TRANSFERS = Table(
         _float("t_end_s", "last bit received, or given up", "s"),
         _float("airtime_s", "time the sender's radio was on for this hop alone; null on a wire", "s", nullable=True),
         _float("rx_airtime_s", "the same of the receiver's radio; null on a wire", "s", nullable=True),
+        _float("tail_s", "from the last bit sent: HARQ's last retransmissions, or the delay of the wire", "s"),
         _float("sinr_db", "SINR on the whole band when the first bit was sent; null on a wire", "dB", nullable=True),
         _float("mean_rate_bps", "8 bytes_sent / (t_end_s - t_start_s); null if instant", "bit/s", nullable=True),
         _float("retransmissions", "mean number of HARQ retransmissions; their airtime is in airtime_s", ""),
@@ -215,6 +216,7 @@ HANDOVERS = Table(
         _float("t_s", "when it leaves the old base station", "s"),
         _text("from_station", "old base station"),
         _text("to_station", "new base station"),
+        _float("interruption_s", "for how long from then on nothing from or to it can start", "s"),
         _int("num_aborted", "hops under way that it broke off"),
     ),
 )
