@@ -213,9 +213,7 @@ class Sionna(ChannelSpec):
                 "sionna is not installed; pip install 'nmoe-sim[sionna]', or take another kind", key=f"{KEY}.kind"
             )
         if not sites.is_static:
-            raise InputError(
-                "'sionna' is for nodes that don't move; set mobility to {kind: static}", key=f"{KEY}.kind"
-            )
+            raise InputError("'sionna' is for nodes that don't move; set mobility to {kind: static}", key=f"{KEY}.kind")
         if not 0 < np.count_nonzero(sites.is_station) < len(sites):
             raise InputError(
                 "'sionna' has gains between base stations and devices; take a topology with both", key=f"{KEY}.kind"
