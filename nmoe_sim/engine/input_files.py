@@ -29,6 +29,8 @@ class FromFile(Spec):
 
     section: ClassVar[str]
     """Where a scenario sets this spec, such as ``mobility``."""
+    max_bytes: ClassVar[int] = 2**30
+    """A larger file is refused."""
 
     file: Annotated[str, Field(min_length=1, json_schema_extra={MACHINE_DEPENDENT: True})]
     """The file, relative to the working directory."""
@@ -48,7 +50,7 @@ class FromFile(Spec):
     @field_validator("file")
     @classmethod
     def _readable(cls, file: str) -> str:
-        cls.check_content(file, read(file))
+        cls.check_content(file, read(file, cls.max_bytes))
         return file
 
     @field_validator("sha256")
@@ -56,7 +58,7 @@ class FromFile(Spec):
     def _digest(cls, sha256: str | None, info: ValidationInfo) -> str | None:
         if "file" not in info.data:  # its own fault is reported
             return sha256
-        found = hashlib.sha256(read(info.data["file"])).hexdigest()
+        found = hashlib.sha256(read(info.data["file"], cls.max_bytes)).hexdigest()
         if sha256 not in (None, found):
             raise ValueError(
                 f"{info.data['file']} has the sha256 {found}, not {sha256}; give the file this scenario was made "
@@ -73,7 +75,7 @@ class FromFile(Spec):
             If the file is gone, or isn't what it was when the scenario was loaded.
         """
         try:
-            content = read(self.file)
+            content = read(self.file, self.max_bytes)
         except ValueError as error:
             raise self.input_error(str(error)) from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
@@ -85,7 +87,7 @@ class FromFile(Spec):
         return InputError(message, key=f"{self.section}.file")
 
 
-def read(file: str, max_bytes: int = 2**30) -> bytes:
+def read(file: str, max_bytes: int) -> bytes:
     """Return a file's bytes.
 
     Raises

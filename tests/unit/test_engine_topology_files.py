@@ -276,10 +276,10 @@ def test_other_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("net.xml").write_text(GRAPHML)
     with pytest.raises(InputError, match=r"net\.xml: it must be a \.graphml or a \.json file"):
         load("net.xml")
-    monkeypatch.setattr("nmoe_sim.engine.topologies.files.MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(FileTopology, "max_bytes", 10)
     with pytest.raises(InputError, match=r"net\.json: \d+ bytes are more than the 10 that are read"):
         load(write_json())
-    monkeypatch.setattr("nmoe_sim.engine.topologies.files.MAX_FILE_BYTES", 10**6)
+    monkeypatch.setattr(FileTopology, "max_bytes", 10**6)
     monkeypatch.setattr("nmoe_sim.engine.topologies.graph._MAX_NODES", 3)
     with pytest.raises(InputError, match=r"net\.json: more than 3 nodes or 1,000,000 edges; leave some out"):
         load("net.json")

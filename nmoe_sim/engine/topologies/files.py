@@ -18,9 +18,6 @@ from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.quantities import Count
 from nmoe_sim.scenario.spec import Family
 
-MAX_FILE_BYTES = 64_000_000
-"""A larger file is refused."""
-
 
 class FileTopology(FromFile):
     """Nodes and links that a GraphML or a JSON file (``.graphml``, ``.json``) says; nothing is drawn.
@@ -38,6 +35,7 @@ class FileTopology(FromFile):
 
     kind: ClassVar[str] = "file"
     section: ClassVar[str] = "topology"
+    max_bytes: ClassVar[int] = 20_000_000
 
     num_devices: Count | None = None
     """Devices; null: as many as the file has. Another number is an error."""
@@ -55,7 +53,7 @@ class FileTopology(FromFile):
         if "file" not in info.data:  # its own fault is reported
             return num_devices
         file = info.data["file"]
-        found = len(_parse(file, read(file, MAX_FILE_BYTES)).devices)
+        found = len(_parse(file, read(file, cls.max_bytes)).devices)
         if num_devices not in (None, found):
             raise ValueError(f"{file} has {found} devices, not {num_devices}; leave num_devices out or make them agree")
         return found
@@ -81,8 +79,6 @@ class FileTopology(FromFile):
 
 
 def _parse(file: str, content: bytes) -> Graph:
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"{file}: {len(content):,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
     match Path(file).suffix.lower():
         case ".graphml":
             return parse_graphml(file, content)

@@ -44,6 +44,11 @@ class Draft:
         """Raise the error of a fault."""
         raise ValueError(f"{self.file}: {place}: {message}" if place else f"{self.file}: {message}")
 
+    def check_size(self) -> None:
+        """Refuse more nodes and edges than a run can hold."""
+        if len(self.nodes) > _MAX_NODES or 2 * len(self.edges) > MAX_LINKS:
+            self.fail("", f"more than {_MAX_NODES:,} nodes or {MAX_LINKS // 2:,} edges; leave some out")
+
     def number(self, item: Item, key: str, low: float, high: float, unit: str) -> float:
         """Return a setting that is a number; GraphML gives texts."""
         if key not in item.values:
@@ -60,8 +65,7 @@ class Draft:
 
     def finish(self) -> Graph:
         """Check everything and return the graph."""
-        if len(self.nodes) > _MAX_NODES or 2 * len(self.edges) > MAX_LINKS:
-            self.fail("", f"more than {_MAX_NODES:,} nodes or {MAX_LINKS // 2:,} edges; leave some out")
+        self.check_size()
         nodes: dict[str, Node] = {}
         for item in self.nodes:
             node = self._node(item)

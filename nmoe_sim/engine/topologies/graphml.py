@@ -70,6 +70,7 @@ class _GraphmlReader:
             self.draft.fail(self._place, f"elements nested more than {_MAX_DEPTH} deep")
         if len(self._open) == 1 and element != "graphml":
             self.draft.fail(self._place, f"the first element is <{element}>; GraphML begins with <graphml>")
+        self.draft.check_size()
         match element:
             case "graph":
                 self._num_graphs += 1
