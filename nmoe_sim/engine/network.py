@@ -160,20 +160,20 @@ class Network:
 
     # --- the life of a hop -----------------------------------------------------------------------------
 
-    def _start_hop(self, payload: _Payload, at: str, pause_s: float = 0.0) -> None:
-        payload.t_ready_s = self.env.now
+    def _start_hop(self, payload: _Payload, at: str, pause_s: float = 0.0, t_ready_s: float | None = None) -> None:
+        payload.t_ready_s = self.env.now if t_ready_s is None else t_ready_s
         if payload.version != self.topology.version or not payload.route:
             payload.version = self.topology.version
             try:
                 payload.route = self.topology.route(at, payload.dst)
             except NoRouteError:
+                payload.route = ()
                 self._try_again(payload, at)
                 return
         payload.links = payload.route if self.end_to_end else payload.route[:1]
         wait_s = pause_s + sum(self.access_delay_s for link in payload.links if link.wired is None)
         if self._quiet_until_s:
-            ends = [name for link in payload.links for name in (link.src.name, link.dst.name)]
-            wait_s = max(wait_s, max(self._quiet_until_s.get(name, 0.0) for name in ends) - self.env.now)
+            wait_s = max(wait_s, self._quiet_end_s(payload.links) - self.env.now)
         if wait_s:
             wait = Timeout(self.env, wait_s)
             wait.callbacks.append(lambda _: self._put_on_air(payload))
@@ -183,15 +183,17 @@ class Network:
     def _put_on_air(self, payload: _Payload) -> None:
         if payload.version != self.topology.version:  # something moved meanwhile
             links = payload.links
-            at, t_ready_s = links[0].src.name, payload.t_ready_s
-            if not all(self.topology.is_up(link) for link in links):
-                self._start_hop(payload, at)
-                payload.t_ready_s = t_ready_s
+            if self._quiet_end_s(links) > self.env.now or not all(map(self.topology.is_up, links)):
+                self._start_hop(payload, links[0].src.name, t_ready_s=payload.t_ready_s)
                 return
         payload.t_start_s = self.env.now
         entries = [self._media[link.index] for link in payload.links]
         media = entries[0][2]
         media.start(tuple(entry[1] for entry in entries), 8.0 * payload.n_bytes, self._off_air, payload)
+
+    def _quiet_end_s(self, links: Iterable[Link]) -> float:
+        """Return when nothing keeps the ends of links from starting any more."""
+        return max(self._quiet_until_s.get(name, 0.0) for link in links for name in (link.src.name, link.dst.name))
 
     def _off_air(self, payload: Any, ended: Ended) -> None:
         """Wait for the tail of the last bit: HARQ's and the wire's delay; then book the hop."""
@@ -244,7 +246,7 @@ class Network:
             self._start_hop(payload, at, pause_s)
         else:
             wait = Timeout(self.env, pause_s)
-            wait.callbacks.append(lambda _: self._start_hop(payload, at))
+            wait.callbacks.append(lambda _: self._start_hop(payload, at, t_ready_s=payload.t_ready_s))
 
     def _book(
         self, payload: _Payload, hop: int, link: Link, leg: Leg, tail_s: float, bytes_sent: int, outcome: Outcome
