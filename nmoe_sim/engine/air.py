@@ -252,12 +252,14 @@ class Air:
         """Return which part of the time the half-duplex radios at both ends leave to each active link [n]."""
         if not self.is_coupled or len(links) < 2:
             return np.ones(len(links))
-        src, dst, band = self.sender[links], self.receiver[links], self._band[links]
+        src, dst, band, medium = self.sender[links], self.receiver[links], self._band[links], self.medium[links]
         num_duties: dict[tuple[int, int], int] = {}
         for node in set(src.tolist()) & set(dst.tolist()):
             for b in set(band[src == node].tolist()) & set(band[dst == node].tolist()):
                 if b >= 0:
-                    num_duties[node, b] = 1 + len(set(src[(dst == node) & (band == b)].tolist()))
+                    own = medium[(src == node) & (band == b)]
+                    listens = (dst == node) & (band == b) & ~np.isin(medium, own)  # a medium has its own turns
+                    num_duties[node, b] = 1 + len(set(src[listens].tolist()))
         ends = [
             [num_duties.get((n, b), 1) for n, b in zip(nodes.tolist(), band.tolist(), strict=True)]
             for nodes in (src, dst)
