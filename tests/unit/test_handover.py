@@ -162,7 +162,7 @@ def test_a_walk_from_cell_to_cell() -> None:
     world.run(100.0)
     # at 51.5 s the east is exactly 3 dB better, from 52 s on it is more; 1 s later it triggers
     assert world.log == [(53.0, "resume", ("a", 53.2)), (53.0, "abort", ["a>west", "west>a"])]
-    assert world.recorder.rows["handovers"] == [("a", 53.0, "west", "east", 7)]
+    assert world.recorder.rows["handovers"] == [("a", 53.0, "west", "east", 0.2, 7)]
     assert world.recorder.rows["positions"] == [
         ("a", 40.0, 40.0, 0.0),
         ("b", 40.0, 10.0, 0.0),
