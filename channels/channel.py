@@ -195,8 +195,10 @@ class Channel:
         los = self._line_of_sight(geometry, normal)
         std_db = self._path_loss.shadow_fading_std_db(geometry, carrier_hz=self._carrier_hz, los=los)
         z = np.zeros(los.shape)
+        # links that even a large draw leaves alone need none: a law may bring a deviation that path loss lacks
+        shadowed = self._shadowing.shadowing_db(np.full(los.shape, 4.0), std_db) != 0.0
         for state, field in enumerate(self._shadowing_fields):
-            if np.any(here := los == bool(state)) and np.any(std_db[here]):
+            if np.any(here := shadowed & (los == bool(state))):
                 z = np.where(here, normal(field, "shadowing"), z)
         loss_db = self._path_loss.path_loss_db(geometry, carrier_hz=self._carrier_hz, los=los)
         gain_db = self._shadowing.shadowing_db(z, std_db) - loss_db
