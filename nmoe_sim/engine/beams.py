@@ -53,8 +53,11 @@ class Beams:
         """Return the gain of both antennas of links [n], beams at each other; linear."""
         return np.asarray(self.gain(src, dst, dst, t_s) * self.gain(dst, src, src, t_s))
 
+    def direction(self, of: IntArray, to: IntArray, t_s: float) -> tuple[FloatArray, FloatArray]:
+        """Return azimuths of nodes ``to`` from the boresights of nodes ``of``, and elevations above the horizon."""
+        return self._direction(self._sites.at([t_s])[0], of, to)
+
     def _direction(self, xy_m: FloatArray, of: IntArray, to: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return azimuths from the boresights and elevations above the horizon."""
         east_m, north_m = np.moveaxis(xy_m[to] - xy_m[of], -1, 0)
         up_m = self._sites.heights_m[to] - self._sites.heights_m[of]
         return np.arctan2(north_m, east_m) - self._azimuth_rad[of], np.arctan2(up_m, np.hypot(east_m, north_m))
