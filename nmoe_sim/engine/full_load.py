@@ -1,0 +1,134 @@
+"""Who receives what at full load, at places where nobody needs to be: large scale only, no fast fading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channels.channel import Channel, LargeScale
+from channels.interference import interference_w
+from channels.sites import Sites
+from channels.units import db_to_linear, thermal_noise_w
+from nmoe_sim.engine.beams import Beams
+from nmoe_sim.engine.ether import sites_of, tx_power_w
+from nmoe_sim.engine.spectrum import Allocation
+from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.rng import RandomStreams
+from nmoe_sim.scenario.scenario import RadioSection
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+_AT_ONCE = 4096
+
+
+class FullLoad:
+    """T transmitters at P points, each with a receiver like a device's: arrays [T, P].
+
+    Parameters
+    ----------
+    topology : Topology
+    radio : RadioSection
+        Its channel is made of laws.
+    streams : RandomStreams
+        Those of the run whose shadowing and line of sight it is.
+    senders : sequence of (Node, Allocation)
+        Transmitters and their media, all base stations or all devices.
+    points_m : ndarray of float64 [P, 2]
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        radio: RadioSection,
+        streams: RandomStreams,
+        senders: Sequence[tuple[Node, Allocation]],
+        points_m: FloatArray,
+    ) -> None:
+        nodes, which = sites_of(topology, radio), [topology.index[node.name] for node, _ in senders]
+        num_points = len(points_m)
+        sites = Sites.static(
+            np.concatenate([topology.positions_m[which], points_m]),
+            np.append(nodes.heights_m[which], np.full(num_points, radio.device_height_m)),
+            ids=np.append(nodes.ids[which], len(topology.devices) + np.arange(num_points)),
+            is_station=np.append(nodes.is_station[which], np.zeros(num_points, np.bool_)),
+        )
+        azimuth_deg = np.append([node.azimuth_deg or 0.0 for node, _ in senders], np.zeros(num_points))
+        by_stations = bool(nodes.is_station[which[0]])
+        self._antenna = radio.base_station_antenna if by_stations else radio.device_antenna
+        self._beams = Beams(sites, azimuth_deg, radio.base_station_antenna, radio.device_antenna)
+        self._band = np.array([allocation.band for _, allocation in senders])
+        self._medium = np.array([allocation.medium for _, allocation in senders])
+        self._tx_w = np.array([tx_power_w(radio, node) for node, _ in senders])
+        self._noise_w = thermal_noise_w([a.bandwidth_hz for _, a in senders], radio.noise_figure_db)
+        self._rx = len(senders) + np.arange(num_points)
+        tx, rx = np.broadcast_arrays(np.arange(len(senders))[:, None], self._rx)
+        self._pairs: tuple[IntArray, IntArray] = (tx, rx)  # numbers of nodes [T, P]
+        self.large: LargeScale = _large_scale(
+            radio.channel.build(sites, radio, streams.uniform), len(senders), self._rx
+        )
+        reach_m = None if by_stations else topology.sidelink_range_m
+        self._in_reach = self.large.distance_2d_m <= (math.inf if reach_m is None else reach_m)
+
+    @cached_property
+    def received_w(self) -> FloatArray:
+        """Mean powers received, antennas included, beams at each other [T, P]."""
+        gain = db_to_linear(self.large.mean_gain_db) * self._beams.link_gain(*self._pairs, 0.0)
+        return np.asarray(self._tx_w[:, None] * gain)
+
+    @cached_property
+    def serving(self) -> IntArray:
+        """Transmitter that each point receives best of those in reach [P], the first of equals."""
+        best: IntArray = np.argmax(np.where(self._in_reach, self.received_w, -1.0), axis=0)
+        return best
+
+    @cached_property
+    def is_served(self) -> BoolArray:
+        """Whether any transmitter is in reach [P]."""
+        return np.asarray(self._in_reach.any(axis=0))
+
+    @property
+    def noise_w(self) -> FloatArray:
+        """Noise powers in the band of who serves each point [P]."""
+        return self._noise_w[self.serving]
+
+    @cached_property
+    def interference_w(self) -> FloatArray:
+        """Mean power that each point receives from others than who serves it [P].
+
+        They are those of its band but another medium who serve any point at all. They send all the time, in turn to
+        the points they serve, so each is heard with the mean gain of its beams; the receiver's points at its own.
+        """
+        heard = (self._band[:, None] == self._band[self.serving]) & (
+            self._medium[:, None] != self._medium[self.serving]
+        )
+        heard &= np.bincount(self.serving[self.is_served], minlength=len(self._band))[:, None] > 0
+        gain = np.zeros(heard.shape)
+        for sender in np.flatnonzero(heard.any(axis=1)).tolist():
+            gain[sender] = self._mean_beam_gain(sender)
+        tx, rx = self._pairs
+        gain *= self._beams.gain(rx, np.broadcast_to(self.serving, rx.shape), tx, 0.0)
+        gain *= db_to_linear(self.large.mean_gain_db)
+        return interference_w(gain, self._tx_w, serving=self.serving, interferes=heard)
+
+    def _mean_beam_gain(self, sender: int) -> FloatArray:
+        """Return the gain of a transmitter's antenna towards each point [P], on average over whom it serves."""
+        azimuth_rad, elevation_rad = self._beams.direction(np.full(len(self._rx), sender), self._rx, 0.0)
+        own = self.is_served & (self.serving == sender)
+        beams, users = np.unique(self._antenna.beam_towards(azimuth_rad[own], elevation_rad[own]), return_counts=True)
+        gain = np.zeros(len(self._rx))
+        for beam, share in zip(beams, users / users.sum(), strict=True):
+            gain += share * db_to_linear(self._antenna.gain_db(beam, azimuth_rad, elevation_rad))
+        return gain
+
+
+def _large_scale(channel: Channel, num_senders: int, rx: IntArray) -> LargeScale:
+    """Return the state of all pairs [T, P]; what a field needs to know of a point takes 8 kB, so some at a time."""
+    tx = np.arange(num_senders)
+    parts = [vars(channel.large_scale_matrix(tx, rx[i : i + _AT_ONCE], 0.0)) for i in range(0, len(rx), _AT_ONCE)]
+    return LargeScale(**{name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]})
