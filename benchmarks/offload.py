@@ -30,8 +30,13 @@ import numpy as np
 import pandas as pd
 import simpy
 
-from nmoe_sim.engine import radio
 from nmoe_sim.engine.device_profiles import BaseStation, Phone
+from nmoe_sim.engine.radio.antennas import Isotropic
+from nmoe_sim.engine.radio.channel import Model
+from nmoe_sim.engine.radio.fading import Rayleigh
+from nmoe_sim.engine.radio.link_adaptation import Shannon
+from nmoe_sim.engine.radio.path_loss import UrbanMicro
+from nmoe_sim.engine.radio.shadowing import LogNormal
 from nmoe_sim.engine.sharing import EqualShare
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.engine.topologies import Star
@@ -55,10 +60,13 @@ def ours(num_devices: int, duration_s: float, out_dir: Path) -> int:
     topology = Star(num_devices=num_devices, base_station=base_station).build(streams)
     section = RadioSection(
         bandwidth_hz=BANDWIDTH_HZ,
-        path_loss=radio.UrbanMicro(),
-        shadowing=radio.LogNormal(),
-        fading=radio.Rayleigh(coherence_time_s=COHERENCE_TIME_S),
-        link_adaptation=radio.Shannon(),
+        base_station_antenna=Isotropic(),
+        device_antenna=Isotropic(),
+        channel=Model(),
+        path_loss=UrbanMicro(),
+        shadowing=LogNormal(),
+        fading=Rayleigh(coherence_time_s=COHERENCE_TIME_S),
+        link_adaptation=Shannon(),
         sharing=EqualShare(),
     )
     phone = Phone()
