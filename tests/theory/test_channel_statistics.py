@@ -17,14 +17,17 @@ from nmoe_sim.rng import RandomStreams
 
 SEED = 20240607
 CONFIDENCE = 0.999
-NUM_PAIRS = 8000
+NUM_PAIRS = 10_000
 DISTANCE_M = 60.0
 
 
 class Unrelated(UrbanMicro):
     """UMi in which pairs have nothing to do with each other."""
 
-    los_decorrelation_m = 0.0
+    @property
+    def los_decorrelation_m(self) -> float:
+        """Return 0."""
+        return 0.0
 
     def shadow_decorrelation_m(self, los: bool) -> float:
         """Return 0."""
@@ -34,7 +37,7 @@ class Unrelated(UrbanMicro):
 def large_scale(law: UrbanMicro):
     """Return the law's geometry and the state of pairs of one distance, neighbours 500 m apart on a grid."""
     grid = np.moveaxis(np.indices((100, NUM_PAIRS // 100)), 0, -1).reshape(-1, 2) * 500.0
-    ends_m = np.concatenate([grid, grid + [DISTANCE_M, 0.0]])
+    ends_m = np.concatenate([grid, grid + np.array([DISTANCE_M, 0.0])])
     channel = Channel(
         Sites.static(ends_m, np.repeat([10.0, 1.5], NUM_PAIRS)),
         carrier_hz=3.5e9,

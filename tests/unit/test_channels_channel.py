@@ -188,9 +188,12 @@ def test_devices_near_each_other_have_alike_shadowing_and_line_of_sight() -> Non
     assert np.all(one != other)
     # drawn for each pair of nodes they have nothing in common
     laws = {"path_loss": LogDistance(shadow_std_db=8.0, decorrelation_m=0.0)}
-    one, other = make(beside, **laws).large_scale(np.r_[DEVICES, DEVICES + 43], np.full(80, 40), 0.0).mean_gain_db[
-        0
-    ].reshape(2, 40)
+    one, other = (
+        make(beside, **laws)
+        .large_scale(np.r_[DEVICES, DEVICES + 43], np.full(80, 40), 0.0)
+        .mean_gain_db[0]
+        .reshape(2, 40)
+    )
     assert np.std(one - other) > 6.0
 
 
@@ -232,7 +235,9 @@ def test_nodes_that_move_are_where_the_last_look_saw_them() -> None:
     large = channel.large_scale([0], [1], times_s)
     np.testing.assert_allclose(large.distance_2d_m[:, 0], np.hypot(50.0, seen_m))
     blocks = np.array([0, 3, 4, 12, 14, 15, 20])
-    np.testing.assert_allclose(channel.power_gain([0], [1], blocks)[:, 0, 0], 2 * db_to_linear(large.mean_gain_db[:, 0]))
+    np.testing.assert_allclose(
+        channel.power_gain([0], [1], blocks)[:, 0, 0], 2 * db_to_linear(large.mean_gain_db[:, 0])
+    )
     np.testing.assert_allclose(channel.geometry([0], [1], 0.79).distance_2d_m, np.hypot(50.0, 6.0))
     np.testing.assert_allclose(sites.at([0.79])[0, 0], [6.0, 0.0])
 
