@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmoe_sim.engine.device_profiles import Phone
+from nmoe_sim.engine.ether import sites_of
+from nmoe_sim.engine.mobility import MobilitySpec
+from nmoe_sim.engine.radio.channel import ChannelSpec
 from nmoe_sim.engine.spectrum import allocate
 from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
@@ -74,6 +77,8 @@ def check(scenario: Scenario) -> Layout:
         profiles |= {node.name: scenario.topology.base_station for node in topology.base_stations}
         layout = Layout(topology, profiles, clients, _server(scenario, topology))
         _check_radio(scenario, topology)
+        _check_channel(scenario, topology)
+        _check_motion(scenario, topology)
         _check_reach(layout)
         _check_memory(scenario, layout, groups)
     return layout
@@ -172,6 +177,26 @@ def _check_radio(scenario: Scenario, topology: Topology) -> None:
             raise InputError(f"{error}{part}", key="radio.bandwidth_hz") from error
     if radio.strict and (outside := _outside_validity(scenario, topology)):
         raise InputError(f"{outside}; radio.strict refuses that", key="radio.path_loss")
+
+
+def _check_channel(scenario: Scenario, topology: Topology) -> None:
+    channel = scenario.radio.channel
+    if isinstance(channel, ChannelSpec):  # a plug-in's need only build
+        on_air = [link for link in topology.links if link.wired is None]
+        src = np.array([topology.index[link.src.name] for link in on_air], dtype=np.int64)
+        dst = np.array([topology.index[link.dst.name] for link in on_air], dtype=np.int64)
+        sites, mobility = sites_of(topology, scenario.radio), scenario.mobility
+        if not getattr(mobility, "is_static", False):
+            sites = sites.moving(sites.positions_m, mobility.step_s)
+        channel.check(sites, src, dst)
+
+
+def _check_motion(scenario: Scenario, topology: Topology) -> None:
+    """Find what is wrong with trajectories before anything runs: positions are drawn when they are asked for."""
+    if isinstance(scenario.mobility, MobilitySpec) and not scenario.mobility.is_static:
+        start_m = np.array([(node.x_m, node.y_m) for node in topology.devices])
+        names = [node.name for node in topology.devices]
+        scenario.mobility.trajectory(start_m, topology.bounds_m, RandomStreams(scenario.seed).uniform, names)
 
 
 def _check_reach(layout: Layout) -> None:

@@ -111,7 +111,7 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
     "shadowing": ("shadowing_db",),
     "fading": ("power_gain",),
     "link_adaptation": ("effective_sinr", "transmission", "check"),
-    "sharing": ("media",),
+    "sharing": ("media", "plan"),
     "extractor": ("build", "num_parameters", "check"),
     "expert": ("build", "num_parameters"),
     "gate": ("build", "num_parameters"),

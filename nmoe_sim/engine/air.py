@@ -15,6 +15,7 @@ from channels.link_adaptation import Transmission
 from channels.units import thermal_noise_w
 from nmoe_sim.engine.ether import Ether, tx_power_w
 from nmoe_sim.engine.gains import CHUNK
+from nmoe_sim.engine.radio.channel import refuse_nan
 from nmoe_sim.engine.spectrum import Allocation
 from nmoe_sim.engine.topology import Link, Node
 from nmoe_sim.scenario.scenario import RadioSection
@@ -124,7 +125,10 @@ class Air:
 
     def rate_bps(self, link: int, block: int) -> float:
         """See ``sharing.Band``."""
-        return self._column(link, block)[0][block - self._first_block]
+        rate_bps = self._column(link, block)[0][block - self._first_block]
+        if math.isnan(rate_bps):
+            self._refuse(np.array([link]), self._ether.time_of(block), np.array([rate_bps]))
+        return rate_bps
 
     def sinr(self, link: int, block: int) -> float:
         """Return the SINR of one link that has the air to itself."""
@@ -175,6 +179,7 @@ class Air:
         """Return the SINR of radio links [n] at the mean of fast fading, while nothing else transmits."""
         src, dst = self.sender[links], self.receiver[links]
         gain_db = self._ether.propagation.large_scale(src, dst, np.array([t_s])).mean_gain_db[0]
+        self._refuse(links, t_s, gain_db)
         sinr = 10.0 ** (gain_db / 10.0) * self._tx_w[links] / self._noise_w[links]
         if self._ether.beams is not None:
             sinr = sinr * self._ether.beams.link_gain(src, dst, t_s)
@@ -188,6 +193,9 @@ class Air:
             sinr[radio] = self.mean_alone(radio, t_s)
         state = AirState(sinr, [(1.0, sinr)], self._wired_bps, self._bandwidth_hz, self._adaptation)
         return state.transmission(np.ones(len(every))).rate_bps
+
+    def _refuse(self, links: IntArray, t_s: float, gains: FloatArray) -> None:
+        refuse_nan(self._ether.propagation, self.sender[links], self.receiver[links], t_s, gains)
 
     def _effective(self, sinr: FloatArray) -> FloatArray:
         return sinr[..., 0] if sinr.shape[-1] == 1 else self._adaptation.effective_sinr(sinr)

@@ -14,6 +14,7 @@ from channels.sites import Sites
 from channels.units import db_to_linear, dbm_to_watt, watt_to_dbm
 from nmoe_sim.engine.beams import Beams
 from nmoe_sim.engine.gains import GainCache
+from nmoe_sim.engine.radio.channel import refuse_nan
 from nmoe_sim.engine.topology import Node, Topology
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.scenario import RadioSection
@@ -101,6 +102,7 @@ class Ether:
     def received_dbm(self, src: NDArray[np.int64], dst: NDArray[np.int64], power_w: float, t_s: float) -> FloatArray:
         """Return mean received powers [n], beams at each other, without fast fading."""
         large = self.propagation.large_scale(src, dst, np.array([t_s], dtype=np.float64))
+        refuse_nan(self.propagation, src, dst, t_s, large.mean_gain_db[0])
         received_w = power_w * db_to_linear(large.mean_gain_db[0])
         if self.beams is not None:
             received_w = received_w * self.beams.link_gain(src, dst, t_s)

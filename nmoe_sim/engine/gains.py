@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channels.channel import Propagation
+from nmoe_sim.engine.radio.channel import refuse_nan
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -40,7 +41,13 @@ class GainCache:
         self._gains: FloatArray = np.empty((0, 0, 1))
 
     def at(self, src: IntArray, dst: IntArray, block: int) -> FloatArray:
-        """Return the gains of pairs [n] in one block, [n, K], linear."""
+        """Return the gains of pairs [n] in one block, [n, K], linear.
+
+        Raises
+        ------
+        RunError
+            If the channel doesn't know one of them.
+        """
         keys = src * self._num_nodes + dst
         if self._static:
             block = 0
@@ -48,7 +55,9 @@ class GainCache:
             self._open_window(block)
         rows = self._rows(keys)
         self._used[rows] = True
-        return np.asarray(self._gains[rows, block - self._first])
+        gains = np.asarray(self._gains[rows, block - self._first])
+        refuse_nan(self._propagation, src, dst, 0.0 if self._static else block * self._propagation.block_s, gains)
+        return gains
 
     def _open_window(self, block: int) -> None:
         self._keys = self._keys[self._used]

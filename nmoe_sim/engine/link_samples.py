@@ -59,6 +59,7 @@ def _record(simulation: Simulation, group: PlannedTogether, links: NDArray[np.in
     rate_bps = state.transmission(np.ones(len(links))).rate_bps
     large = ether.propagation.large_scale(src, dst, np.array([ether.time_of(block)]))
     sinr_db = linear_to_db(state.sinr)
+    los = large.is_los[0].tolist()  # None where the channel doesn't tell
     rows = simulation.recorder.rows["links"]
     for i, position in enumerate(links.tolist()):
         link = group.links[position]
@@ -69,7 +70,7 @@ def _record(simulation: Simulation, group: PlannedTogether, links: NDArray[np.in
                 group.allocations[position].medium,
                 t_s,
                 float(large.distance_2d_m[0, i]),
-                bool(large.is_los[0, i]),
+                los[i],
                 -float(large.mean_gain_db[0, i]),
                 float(sinr_db[i]),
                 float(rate_bps[i]),

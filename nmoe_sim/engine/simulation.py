@@ -127,7 +127,10 @@ class Simulation:
         return math.isinf(self.step_s)
 
     def received_dbm(self, t_s: float) -> NDArray[np.float64]:
-        """Return the mean power every device receives from every base station, [devices, stations]."""
+        """Return the mean power every device receives from every base station, [devices, stations].
+
+        It is -inf where a device can't attach.
+        """
         topology = self.topology
         num_devices, stations = len(topology.devices), topology.base_stations
         device, station = (
@@ -135,13 +138,15 @@ class Simulation:
             for x in np.meshgrid(np.arange(num_devices), num_devices + np.arange(len(stations)), indexing="ij")
         )
         power_w = tx_power_w(self.ether.radio, stations[0])
-        return self.ether.received_dbm(station, device, power_w, t_s).reshape(num_devices, len(stations))
+        received_dbm = self.ether.received_dbm(station, device, power_w, t_s).reshape(num_devices, len(stations))
+        return np.where(topology.attachable, received_dbm, -np.inf)
 
     def attach_to_strongest(self) -> None:
         """Attach every device to the base station it receives best, the first of equals."""
-        best = np.argmax(self.received_dbm(self.env.now), axis=1)
-        for device, station in zip(self.topology.devices, best.tolist(), strict=True):
-            self.topology.attach(device.name, self.topology.base_stations[station].name)
+        received_dbm = self.received_dbm(self.env.now)
+        for d in np.flatnonzero(self.topology.attachable.any(axis=1)).tolist():
+            station = self.topology.base_stations[int(np.argmax(received_dbm[d]))]
+            self.topology.attach(self.topology.devices[d].name, station.name)
 
     def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
         """Return the time a payload takes over its route without contention, at mean SNR.

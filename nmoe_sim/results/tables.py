@@ -266,7 +266,7 @@ LINKS = Table(
         _text("medium", "medium it belongs to"),
         _float("t_s", "start of the coherence block", "s"),
         _float("distance_m", "distance in the plane", "m"),
-        Column("los", "bool", "line of sight"),
+        Column("los", "bool", "line of sight; null where the channel doesn't tell", "", True),
         _float("path_loss_db", "path loss with shadowing", "dB"),
         _float(
             "sinr_db", "signal over noise and, where media share a band, the interference of all others on air", "dB"
