@@ -53,15 +53,16 @@ class GainCache:
             block = 0
         if not self._first <= block < self._first + self._count:
             self._open_window(block)
-        rows = self._rows(keys)
+        rows = self._rows(keys, block)
         self._used[rows] = True
         gains = np.asarray(self._gains[rows, block - self._first])
         refuse_nan(self._propagation, src, dst, 0.0 if self._static else block * self._propagation.block_s, gains)
         return gains
 
-    def _open_window(self, block: int) -> None:
+    def _open_window(self, block: int, num_new: int = 0) -> None:
         self._keys = self._keys[self._used]
-        self._first, self._count = block, 1 if self._static else min(256, max(1, CHUNK // max(1, len(self._keys))))
+        most = max(1, CHUNK // max(1, len(self._keys) + num_new))
+        self._first, self._count = block, 1 if self._static else min(256, most)
         self._used = np.zeros(len(self._keys), np.bool_)
         self._gains = self._draw(self._keys)
 
@@ -70,7 +71,7 @@ class GainCache:
         src, dst = np.divmod(keys, self._num_nodes)
         return np.ascontiguousarray(np.moveaxis(self._propagation.power_gain(src, dst, blocks), 0, 1))
 
-    def _rows(self, keys: IntArray) -> IntArray:
+    def _rows(self, keys: IntArray, block: int) -> IntArray:
         """Return where pairs stand, drawing those that are new."""
         rows = np.searchsorted(self._keys, keys)
         found = rows < len(self._keys)
@@ -78,6 +79,9 @@ class GainCache:
         if found.all():
             return rows
         new = np.unique(keys[~found])
+        if self._count > 1 and (len(self._keys) + len(new)) * self._count > 2 * CHUNK:
+            self._used[rows[found]] = True
+            self._open_window(block, len(new))
         where = np.searchsorted(self._keys, new)
         drawn = self._draw(new)
         self._gains = np.insert(self._gains, where, drawn, axis=0) if len(self._keys) else drawn
