@@ -19,36 +19,36 @@ from nmoe_sim.inference.workload import Workload
 from nmoe_sim.placement.problem import PlacementProblem
 from nmoe_sim.training.learning import Learning
 
-NUM_LINK_SAMPLES = 16
-"""Coherence blocks of each link in the table ``links``, spread over the run, where nobody moves."""
-
 FINAL = "final"
 """Stage of the metrics of the trained model."""
 
 
 def simulate(learning: Learning, layout: Layout) -> None:
     """Run the clock from start to end; tables end up in the simulation's recorder."""
+    _run_alone(learning, _life(learning, layout))
+
+
+def _run_alone(learning: Learning, process: Generator[Event, Any, None]) -> None:
+    """Run a process to its end, every torch operation on one thread: results must not depend on cores."""
+    from nmoe_sim.nmoe.threads import one_thread
+
     env = learning.simulation.env
-    env.run(env.process(_life(learning, layout)))
+    with one_thread():
+        env.run(env.process(process))
 
 
 def train(learning: Learning) -> Generator[Event, Any, None]:
     """Run the three stages: each first on the clock, then in values."""
-    from nmoe_sim.nmoe.threads import one_thread
-
     training = learning.scenario.training
     for stage in (training.extractor, training.experts, training.gate):
         rounds = yield from stage.clock(learning)
-        with one_thread():
-            stage.values(learning, rounds)
-    with one_thread():
-        _record_accuracies(learning)
+        stage.values(learning, rounds)
+    _record_accuracies(learning)
 
 
 def trained_problem(learning: Learning, layout: Layout) -> PlacementProblem:
     """Train, and return the placement problem that results."""
-    env = learning.simulation.env
-    env.run(env.process(train(learning)))
+    _run_alone(learning, train(learning))
     return placement_problem(learning, layout)
 
 
@@ -85,7 +85,7 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
     record_energy(simulation, training_end_s)
     record_devices(simulation, layout.profiles, memory_used(learning, layout, hosts), training_end_s)
     if simulation.is_static:
-        record_links(simulation, NUM_LINK_SAMPLES)
+        record_links(simulation)
     record_summary(simulation, scenario.run_id, scenario.name, len(learning.clients), training_end_s)
 
 

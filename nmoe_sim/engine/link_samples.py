@@ -14,24 +14,29 @@ from channels.units import linear_to_db
 from nmoe_sim.engine.sharing.media import block_of
 from nmoe_sim.engine.simulation import PlannedTogether, Simulation
 
+MAX_SAMPLES = 200
+"""Samples of each link, where nobody moves."""
+
+MAX_ROWS = 200_000
+"""Rows that all samples together make up, where nobody moves; with more links there are fewer samples, but one."""
+
 MAX_PAIRS = 4_000_000
 """Pairs of interfering links looked at in all samples of one band; more take minutes."""
 
 
-def record_links(simulation: Simulation, num_samples: int) -> None:
-    """Write rows of every radio link at up to ``num_samples`` coherence blocks spread over the time so far.
+def record_links(simulation: Simulation) -> None:
+    """Write rows of every radio link at coherence blocks spread evenly over the time so far.
 
     Where media interfere, every other medium of the band is taken to be on air all the time, its links in turn.
     """
     block_s = simulation.ether.block_s
     last = 0 if math.isinf(block_s) else int(simulation.env.now / block_s)
-    for group in simulation.groups:
-        up = _up(simulation, group)
-        samples = (
-            num_samples if not group.air.is_coupled else max(1, min(num_samples, MAX_PAIRS // max(1, len(up) ** 2)))
-        )
-        for block in np.unique(np.linspace(0, last, samples, dtype=np.int64)).tolist():
-            _record(simulation, group, up, block, simulation.ether.time_of(block))
+    up = [_up(simulation, group) for group in simulation.groups]
+    num_samples = min(MAX_SAMPLES, MAX_ROWS // max(1, sum(map(len, up))))
+    for group, links in zip(simulation.groups, up, strict=True):
+        most = MAX_PAIRS // max(1, len(links) ** 2) if group.air.is_coupled else MAX_SAMPLES
+        for block in np.unique(np.linspace(0, last, max(1, min(num_samples, most)), dtype=np.int64)).tolist():
+            _record(simulation, group, links, block, simulation.ether.time_of(block))
 
 
 def sample_links(simulation: Simulation, period_s: float) -> Generator[Event, None, None]:
@@ -58,21 +63,18 @@ def _record(simulation: Simulation, group: PlannedTogether, links: NDArray[np.in
     state = air.state(links, 1.0 / users[medium], block)
     rate_bps = state.transmission(np.ones(len(links))).rate_bps
     large = ether.propagation.large_scale(src, dst, np.array([ether.time_of(block)]))
-    sinr_db = linear_to_db(state.sinr)
-    los = large.is_los[0].tolist()  # None where the channel doesn't tell
-    rows = simulation.recorder.rows["links"]
-    for i, position in enumerate(links.tolist()):
-        link = group.links[position]
-        rows.append(
-            (
-                link.src.name,
-                link.dst.name,
-                group.allocations[position].medium,
-                t_s,
-                float(large.distance_2d_m[0, i]),
-                los[i],
-                -float(large.mean_gain_db[0, i]),
-                float(sinr_db[i]),
-                float(rate_bps[i]),
-            )
+    some = [group.links[position] for position in links.tolist()]
+    simulation.recorder.rows["links"].extend(
+        zip(
+            [link.src.name for link in some],
+            [link.dst.name for link in some],
+            [group.allocations[position].medium for position in links.tolist()],
+            [t_s] * len(links),
+            large.distance_2d_m[0].tolist(),
+            large.is_los[0].tolist(),  # None where the channel doesn't tell
+            (-large.mean_gain_db[0]).tolist(),
+            linear_to_db(state.sinr).tolist(),
+            rate_bps.tolist(),
+            strict=True,
         )
+    )
