@@ -12,7 +12,9 @@ from channels.channel import LargeScale
 from channels.link_adaptation import Transmission
 from nmoe_sim.engine.device_profiles import Custom
 from nmoe_sim.engine.radio.antennas import Isotropic
+from nmoe_sim.engine.radio.channel import Model
 from nmoe_sim.engine.radio.fading import NoFading
+from nmoe_sim.engine.radio.link_adaptation import Shannon
 from nmoe_sim.engine.radio.path_loss import FreeSpace
 from nmoe_sim.engine.radio.shadowing import NoShadowing
 from nmoe_sim.engine.sharing import EqualShare
@@ -91,14 +93,15 @@ def radio(**changes: Any) -> RadioSection:
         "bandwidth_hz": 1e6,
         "base_station_antenna": Isotropic(),
         "device_antenna": Isotropic(),
-        "channel": Given(lambda a, b, t: 1e-9),
+        "channel": Model(),
         "path_loss": FreeSpace(),
         "shadowing": NoShadowing(),
         "fading": NoFading(),
-        "link_adaptation": Proportional(),
+        "link_adaptation": Shannon(),
         "sharing": EqualShare(),
     }
-    return RadioSection(**{**settings, **changes})
+    fakes = {"channel": Given(lambda a, b, t: 1e-9), "link_adaptation": Proportional()}
+    return RadioSection(**settings).model_copy(update={**fakes, **changes})
 
 
 def table(gains: Mapping[str, Any], other: float = 0.0) -> Callable[[str, str, int], Any]:
