@@ -10,6 +10,7 @@ import numpy as np
 
 from channels.channel import LargeScale
 from channels.link_adaptation import Transmission
+from channels.units import linear_to_db
 from nmoe_sim.engine.device_profiles import Custom
 from nmoe_sim.engine.radio.antennas import Isotropic
 from nmoe_sim.engine.radio.channel import Model
@@ -29,10 +30,10 @@ class Given:
 
     kind = "given"
 
-    def __init__(self, gain: Callable[[str, str, int], Any], block_s: float = math.inf) -> None:
+    def __init__(self, gain: Callable[[str, str, int], Any], block_s: float = math.inf, num_subbands: int = 1) -> None:
         self.gain = gain
         self.block_s = block_s
-        self.num_drawn = 0
+        self.num_subbands = num_subbands
 
     def check(self, *_: Any) -> None: ...
 
@@ -41,15 +42,16 @@ class Given:
         return self
 
     def power_gain(self, src: np.ndarray, dst: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-        self.num_drawn += len(src) * len(blocks)
-        pairs = list(zip(src.tolist(), dst.tolist(), strict=True))
-        gains = [[np.atleast_1d(self.gain(self.names[a], self.names[b], t)) for a, b in pairs] for t in blocks.tolist()]
-        return np.array(gains, dtype=float).reshape(len(blocks), len(src), -1)
+        gains = np.zeros((len(blocks), len(src), self.num_subbands))
+        for t, block in enumerate(blocks.tolist()):
+            for m, (a, b) in enumerate(zip(src.tolist(), dst.tolist(), strict=True)):
+                gains[t, m] = self.gain(self.names[a], self.names[b], block)
+        return gains
 
     def large_scale(self, src: np.ndarray, dst: np.ndarray, t_s: np.ndarray) -> LargeScale:
         blocks = np.zeros(len(t_s), int) if math.isinf(self.block_s) else (t_s / self.block_s).astype(int)
         gains = self.power_gain(src, dst, blocks).mean(axis=-1)
-        return LargeScale(np.ones(gains.shape), np.ones(gains.shape, bool), 10 * np.log10(gains))
+        return LargeScale(np.ones(gains.shape), np.ones(gains.shape, bool), linear_to_db(gains))
 
 
 class Proportional:
