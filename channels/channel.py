@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from channels.geometry import LinkGeometry
 from channels.laws import FadingLaw, PathLossLaw, ShadowingLaw, UniformDraws
+from channels.memo import Memo
 from channels.shadowing import PairField, Phasors
 from channels.sites import Sites
 from channels.units import db_to_linear
@@ -104,6 +105,7 @@ class Channel:
         self._shadowing_fields = [
             self._field(f"shadowing/{'los' if los else 'nlos'}", self._decorrelation_m(los)) for los in (False, True)
         ]
+        self._looked_up = Memo(self._look_up)
 
     def _decorrelation_m(self, los: bool) -> float:
         own_m = self._shadowing.decorrelation_m
@@ -117,11 +119,21 @@ class Channel:
         src, dst, t_s = (np.atleast_1d(x) for x in (src, dst, t_s))
         looks = np.zeros(len(t_s)) if self._sites.is_static else np.floor(t_s / self._sites.step_s + 1e-9)
         look, which = np.unique(looks, return_inverse=True)
-        xy_m = self._sites.positions_m(np.zeros(len(look)) if self._sites.is_static else look * self._sites.step_s)
-        a_m, b_m = xy_m[:, src], xy_m[:, dst]
-        distance_m = np.hypot(*np.moveaxis(a_m - b_m, -1, 0))
-        state = self._state(distance_m, src, dst, lambda field: field.at(a_m, b_m))
-        return LargeScale(*(values[which] for values in vars(state).values()))
+        num_nodes = len(self._sites)
+        keys = (look.astype(np.int64)[:, None] * num_nodes + src) * num_nodes + dst
+        distance_m, is_los, gain_db = self._looked_up(keys.ravel()).T.reshape(3, *keys.shape)
+        return LargeScale(distance_m[which], is_los[which] != 0.0, gain_db[which])
+
+    def _look_up(self, keys: IntArray) -> FloatArray:
+        """Return distance, line of sight and gain [n, 3] of looks and pairs that are written as one number."""
+        rest, dst = np.divmod(keys, len(self._sites))
+        looks, src = np.divmod(rest, len(self._sites))
+        look, which = np.unique(looks, return_inverse=True)
+        xy_m = self._sites.positions_m(np.zeros(1) if self._sites.is_static else look * self._sites.step_s)
+        a_m, b_m = xy_m[which, src], xy_m[which, dst]
+        distance_m = np.hypot(*(a_m - b_m).T)[None]
+        large = self._state(distance_m, src, dst, lambda field: field.at(a_m, b_m))
+        return np.stack([large.distance_2d_m[0], large.is_los[0], large.mean_gain_db[0]], axis=1)
 
     def geometry(self, src: ArrayLike, dst: ArrayLike, t_s: float) -> LinkGeometry:
         """Return where the ends of pairs [M] are at one time."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channels.laws import AntennaLaw
+from channels.memo import Memo
 from channels.sites import Sites
 from channels.units import db_to_linear
 
@@ -33,20 +34,33 @@ class Beams:
         self._sites = sites
         self._azimuth_rad = np.deg2rad(azimuth_deg)
         self._laws = ((~sites.is_station, device_antenna), (sites.is_station, station_antenna))
+        self._remembered = Memo(self._gain)
 
     def gain(self, at: IntArray, peer: IntArray, towards: IntArray, t_s: float) -> FloatArray:
         """Return the gain of the antennas of nodes ``at``, beams at ``peer``, towards nodes ``towards``; linear.
 
         The arguments are of one shape; a gain from a node to itself is of no meaning.
         """
-        xy_m = self._sites.at([t_s])[0]
-        gain_db = np.empty(at.shape)
-        for of_kind, law in self._laws:
-            here = of_kind[at]
-            if here.any():
-                nodes = at[here]
-                beam = law.beam_towards(*self._direction(xy_m, nodes, peer[here]))
-                gain_db[here] = law.gain_db(beam, *self._direction(xy_m, nodes, towards[here]))
+        look = 0 if self._sites.is_static else int(t_s / self._sites.step_s + 1e-9)
+        num_nodes = len(self._sites)
+        keys = ((look * num_nodes + at) * num_nodes + peer) * num_nodes + towards
+        return self._remembered(keys.ravel()).reshape(at.shape)
+
+    def _gain(self, keys: IntArray) -> FloatArray:
+        """Return the gains of looks, nodes, peers and directions that are written as one number."""
+        num_nodes = len(self._sites)
+        rest, towards = np.divmod(keys, num_nodes)
+        rest, peer = np.divmod(rest, num_nodes)
+        looks, at = np.divmod(rest, num_nodes)
+        gain_db = np.empty(len(keys))
+        for look in np.unique(looks).tolist():
+            xy_m = self._sites.at([0.0 if self._sites.is_static else look * self._sites.step_s])[0]
+            for of_kind, law in self._laws:
+                here = (looks == look) & of_kind[at]
+                if here.any():
+                    nodes = at[here]
+                    beam = law.beam_towards(*self._direction(xy_m, nodes, peer[here]))
+                    gain_db[here] = law.gain_db(beam, *self._direction(xy_m, nodes, towards[here]))
         return db_to_linear(gain_db)
 
     def link_gain(self, src: IntArray, dst: IntArray, t_s: float) -> FloatArray:
@@ -58,6 +72,7 @@ class Beams:
         return self._direction(self._sites.at([t_s])[0], of, to)
 
     def _direction(self, xy_m: FloatArray, of: IntArray, to: IntArray) -> tuple[FloatArray, FloatArray]:
-        east_m, north_m = np.moveaxis(xy_m[to] - xy_m[of], -1, 0)
+        offset_m = xy_m[to] - xy_m[of]
+        east_m, north_m = offset_m[..., 0], offset_m[..., 1]
         up_m = self._sites.heights_m[to] - self._sites.heights_m[of]
         return np.arctan2(north_m, east_m) - self._azimuth_rad[of], np.arctan2(up_m, np.hypot(east_m, north_m))
