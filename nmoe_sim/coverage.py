@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from nmoe_sim.engine.radio.channel import Model
 from nmoe_sim.engine.spectrum import Allocation, allocate
 from nmoe_sim.engine.topology import Node, Topology
 from nmoe_sim.errors import InputError
+from nmoe_sim.results.rundir import write_table, write_text
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.scenario import RadioSection, Scenario
 
@@ -91,8 +93,7 @@ def coverage_map(
         senders = _senders(topology, radio)
     points_m = _grid(topology, resolution_m, len(senders))
     load = FullLoad(topology, radio, RandomStreams(scenario.seed), senders, points_m)
-    own = (load.serving, np.arange(len(points_m)))
-    signal_w = load.received_w[own]
+    signal_w = load.received_w[load.own]
     sinr = signal_w / (load.noise_w + load.interference_w)
     bandwidth_hz = senders[0][1].bandwidth_hz  # all are of one direction, which has one
     frame = pd.DataFrame(
@@ -100,7 +101,7 @@ def coverage_map(
             "x_m": points_m[:, 0],
             "y_m": points_m[:, 1],
             "station": np.array([node.name for node, _ in senders], dtype=object)[load.serving],
-            "is_los": pd.array(load.large.is_los[own], dtype="boolean"),
+            "is_los": pd.array(load.large.is_los[load.own], dtype="boolean"),
             "received_dbm": watt_to_dbm(signal_w),
             "snr_db": linear_to_db(signal_w / load.noise_w),
             "sinr_db": linear_to_db(sinr),
@@ -121,6 +122,31 @@ def node_table(topology: Topology) -> pd.DataFrame:
     columns = ["device", "kind", "x_m", "y_m", "azimuth_deg"]
     rows = [(n.name, n.kind, n.x_m, n.y_m, n.azimuth_deg) for n in topology.nodes]
     return pd.DataFrame(rows, columns=columns).astype({"azimuth_deg": "float64"})
+
+
+def quantiles(coverage: pd.DataFrame) -> pd.DataFrame:
+    """Return what a map comes down to: of each quantity the values that 5, 50 and 95 % of the area fall short of."""
+    import pandas as pd
+
+    rows = {
+        "received power (dBm)": coverage["received_dbm"],
+        "SNR (dB)": coverage["snr_db"],
+        "SINR (dB)": coverage["sinr_db"],
+        "rate (Mbit/s)": 1e-6 * coverage["rate_bps"],
+    }
+    values = {name: column.quantile([0.05, 0.5, 0.95]).tolist() for name, column in rows.items()}
+    table = pd.DataFrame.from_dict(values, orient="index", columns=["5 %", "median", "95 %"])
+    return table.reset_index(names="quantity")
+
+
+def write_map(coverage: pd.DataFrame, path: Path) -> None:
+    """Write a map as CSV or Parquet, told apart by the path's ending, whole."""
+    if path.suffix == ".csv":
+        write_text(path, coverage.to_csv(index=False))
+    else:
+        import pyarrow as pa
+
+        write_table(pa.Table.from_pandas(coverage, preserve_index=False), path)
 
 
 def _senders(topology: Topology, radio: RadioSection) -> list[tuple[Node, Allocation]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from channels.channel import Channel, LargeScale
 from channels.interference import interference_w
+from channels.laws import AntennaLaw
 from channels.sites import Sites
 from channels.units import db_to_linear, thermal_noise_w
 from nmoe_sim.engine.beams import Beams
@@ -60,32 +61,40 @@ class FullLoad:
         )
         azimuth_deg = np.append([node.azimuth_deg or 0.0 for node, _ in senders], np.zeros(num_points))
         by_stations = bool(nodes.is_station[which[0]])
-        self._antenna = radio.base_station_antenna if by_stations else radio.device_antenna
-        self._beams = Beams(sites, azimuth_deg, radio.base_station_antenna, radio.device_antenna)
+        self._antenna: AntennaLaw = radio.base_station_antenna if by_stations else radio.device_antenna
+        self._own_antenna: AntennaLaw = radio.device_antenna
         self._band = np.array([allocation.band for _, allocation in senders])
         self._medium = np.array([allocation.medium for _, allocation in senders])
         self._tx_w = np.array([tx_power_w(radio, node) for node, _ in senders])
         self._noise_w = thermal_noise_w([a.bandwidth_hz for _, a in senders], radio.noise_figure_db)
-        self._rx = len(senders) + np.arange(num_points)
-        tx, rx = np.broadcast_arrays(np.arange(len(senders))[:, None], self._rx)
-        self._pairs: tuple[IntArray, IntArray] = (tx, rx)  # numbers of nodes [T, P]
-        self.large: LargeScale = _large_scale(
-            radio.channel.build(sites, radio, streams.uniform), len(senders), self._rx
-        )
+        tx, rx = np.arange(len(senders)), len(senders) + np.arange(num_points)
+        beams = Beams(sites, azimuth_deg, radio.base_station_antenna, radio.device_antenna)
+        pairs = np.broadcast_arrays(tx[:, None], rx)
+        # azimuths and elevations [T, P] in which transmitters see points, and points them
+        self._to_points, self._to_senders = (beams.direction(a, b, 0.0) for a, b in (pairs, pairs[::-1]))
+        self.large: LargeScale = _large_scale(radio.channel.build(sites, radio, streams.uniform), tx, rx)
         reach_m = None if by_stations else topology.sidelink_range_m
         self._in_reach = self.large.distance_2d_m <= (math.inf if reach_m is None else reach_m)
 
     @cached_property
     def received_w(self) -> FloatArray:
         """Mean powers received, antennas included, beams at each other [T, P]."""
-        gain = db_to_linear(self.large.mean_gain_db) * self._beams.link_gain(*self._pairs, 0.0)
-        return np.asarray(self._tx_w[:, None] * gain)
+        antennas_db = sum(
+            antenna.gain_db(antenna.beam_towards(*direction), *direction)
+            for antenna, direction in ((self._antenna, self._to_points), (self._own_antenna, self._to_senders))
+        )
+        return np.asarray(self._tx_w[:, None] * db_to_linear(self.large.mean_gain_db + antennas_db))
 
     @cached_property
     def serving(self) -> IntArray:
         """Transmitter that each point receives best of those in reach [P], the first of equals."""
         best: IntArray = np.argmax(np.where(self._in_reach, self.received_w, -1.0), axis=0)
         return best
+
+    @property
+    def own(self) -> tuple[IntArray, IntArray]:
+        """Where in arrays [T, P] each point's own transmitter is."""
+        return self.serving, np.arange(len(self.serving))
 
     @cached_property
     def is_served(self) -> BoolArray:
@@ -111,24 +120,22 @@ class FullLoad:
         gain = np.zeros(heard.shape)
         for sender in np.flatnonzero(heard.any(axis=1)).tolist():
             gain[sender] = self._mean_beam_gain(sender)
-        tx, rx = self._pairs
-        gain *= self._beams.gain(rx, np.broadcast_to(self.serving, rx.shape), tx, 0.0)
-        gain *= db_to_linear(self.large.mean_gain_db)
+        own_beam = self._own_antenna.beam_towards(*(axis[self.own] for axis in self._to_senders))
+        gain *= db_to_linear(self.large.mean_gain_db + self._own_antenna.gain_db(own_beam, *self._to_senders))
         return interference_w(gain, self._tx_w, serving=self.serving, interferes=heard)
 
     def _mean_beam_gain(self, sender: int) -> FloatArray:
         """Return the gain of a transmitter's antenna towards each point [P], on average over whom it serves."""
-        azimuth_rad, elevation_rad = self._beams.direction(np.full(len(self._rx), sender), self._rx, 0.0)
+        azimuth_rad, elevation_rad = (axis[sender] for axis in self._to_points)
         own = self.is_served & (self.serving == sender)
         beams, users = np.unique(self._antenna.beam_towards(azimuth_rad[own], elevation_rad[own]), return_counts=True)
-        gain = np.zeros(len(self._rx))
+        gain = np.zeros(len(own))
         for beam, share in zip(beams, users / users.sum(), strict=True):
             gain += share * db_to_linear(self._antenna.gain_db(beam, azimuth_rad, elevation_rad))
         return gain
 
 
-def _large_scale(channel: Channel, num_senders: int, rx: IntArray) -> LargeScale:
+def _large_scale(channel: Channel, tx: IntArray, rx: IntArray) -> LargeScale:
     """Return the state of all pairs [T, P]; what a field needs to know of a point takes 8 kB, so some at a time."""
-    tx = np.arange(num_senders)
     parts = [vars(channel.large_scale_matrix(tx, rx[i : i + _AT_ONCE], 0.0)) for i in range(0, len(rx), _AT_ONCE)]
     return LargeScale(**{name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]})
