@@ -160,7 +160,7 @@ class Network:
 
     # --- the life of a hop -----------------------------------------------------------------------------
 
-    def _start_hop(self, payload: _Payload, at: str, pause_s: float = 0.0, t_ready_s: float | None = None) -> None:
+    def _start_hop(self, payload: _Payload, at: str, t_ready_s: float | None = None) -> None:
         payload.t_ready_s = self.env.now if t_ready_s is None else t_ready_s
         if payload.version != self.topology.version or not payload.route:
             payload.version = self.topology.version
@@ -171,7 +171,7 @@ class Network:
                 self._try_again(payload, at)
                 return
         payload.links = payload.route if self.end_to_end else payload.route[:1]
-        wait_s = pause_s + sum(self.access_delay_s for link in payload.links if link.wired is None)
+        wait_s = sum(self.access_delay_s for link in payload.links if link.wired is None)
         if self._quiet_until_s:
             wait_s = max(wait_s, self._quiet_end_s(payload.links) - self.env.now)
         if wait_s:
@@ -219,6 +219,7 @@ class Network:
         for offset, (link, leg, tail_s) in enumerate(zip(payload.links, ended.legs, tails_s, strict=True)):
             self._book(payload, payload.hop + offset, link, leg, tail_s, bytes_sent, outcome)
         if outcome != "delivered":
+            payload.t_ready_s = self.env.now
             self._try_again(payload, payload.links[0].src.name)
             return
         payload.route = payload.route[len(payload.links) :]
@@ -242,11 +243,8 @@ class Network:
             )
         payload.attempt += 1
         pause_s = min(retry.max_backoff_s, retry.backoff_s * 2.0 ** min(payload.attempt - 1, 60))
-        if payload.route:
-            self._start_hop(payload, at, pause_s)
-        else:
-            wait = Timeout(self.env, pause_s)
-            wait.callbacks.append(lambda _: self._start_hop(payload, at, t_ready_s=payload.t_ready_s))
+        pause = Timeout(self.env, pause_s)
+        pause.callbacks.append(lambda _: self._start_hop(payload, at, t_ready_s=payload.t_ready_s))
 
     def _book(
         self, payload: _Payload, hop: int, link: Link, leg: Leg, tail_s: float, bytes_sent: int, outcome: Outcome
