@@ -1,63 +1,91 @@
+"""Hops of payloads on the clock, by hand: 80 bit/s on every link unless said otherwise, 10 bytes a second."""
+
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
+from fake_band import FakeBand
+from fake_radio import PROFILE, network, radio
 from simpy import Environment
+from simpy.events import Event
 
+from nmoe_sim.engine import network as module
 from nmoe_sim.engine.device import Device
-from nmoe_sim.engine.device_profiles import Custom, Phone
 from nmoe_sim.engine.network import Network
-from nmoe_sim.engine.radio import FreeSpace, NoFading, NoShadowing, Shannon
-from nmoe_sim.engine.sharing import EqualShare, EqualShareMedium
-from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import Node, NoRouteError, Topology
+from nmoe_sim.engine.sharing import EqualShare, MaxMin, Sharing
+from nmoe_sim.engine.topology import NoRouteError, Topology, Wired
+from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.results.tables import TABLES
 from nmoe_sim.rng import RandomStreams
-from nmoe_sim.scenario.scenario import RadioSection
+from nmoe_sim.scenario.scenario import RetrySection
 
-PROFILE = Custom(
-    flop_per_s=1.0, memory_bytes=1, idle_w=0.0, compute_w=0.0, rx_w=0.5, tx_circuit_w=0.0, amplifier_efficiency=1.0
-)
-TX_W = {"a": 1.0, "b": 2.0, "bs": 10.0}
-
-
-class Constant:
-    """80 bit/s on every link: 10 bytes a second."""
-
-    block_s = math.inf
-
-    def rate_bps(self, link: int, block: int) -> float:
-        return 80.0
+TX_W = {"a": 1.0, "b": 2.0, "bs0": 10.0}
+SEED = 4
 
 
 class World:
     """Devices a and b at a base station, and one that nobody reaches; media by name of the link's."""
 
-    def __init__(self, *, access_delay_s: float = 0.0, medium_of: Callable[[str], str] = lambda name: name) -> None:
+    def __init__(
+        self,
+        topology: Topology | None = None,
+        *,
+        rates: Mapping[str, Sequence[float]] | None = None,
+        medium_of: Callable[[str], str] = lambda name: name,
+        sharing: Sharing | None = None,
+        band: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
         self.env, self.recorder = Environment(), Recorder()
-        nodes = [Node("a", "device", 0, 0), Node("b", "device", 3, 4), Node("c", "device", 9, 9)]
-        self.topology = Topology([*nodes, Node("bs", "base_station", 1, 0)], [("a", "bs"), ("b", "bs")])
+        self.topology = topology or network(["a-bs0", "b-bs0"], places={"c": (9.0, 9.0)})
         self.devices = {
             node.name: Device(self.env, node.name, PROFILE, tx_w=TX_W.get(node.name, 0.0), recorder=self.recorder)
             for node in self.topology.nodes
         }
-        shared: dict[str, EqualShareMedium] = {}
-        media = {}
+        policy = sharing or EqualShare()
+        members: dict[str, list[Any]] = {}
         for link in self.topology.links:
-            name = medium_of(link.medium)
-            media[link.index] = (name, 0, shared.setdefault(name, EqualShareMedium(self.env, Constant())))
-        self.network = Network(self.env, self.topology, self.devices, media, self.recorder, access_delay_s)
+            key = f"wired:{link.src.name}>{link.dst.name}" if link.wired else medium_of(link.medium)
+            members.setdefault("" if policy.end_to_end else key, []).append((key, link))
+        media = {}
+        for group in members.values():
+            names = list(dict.fromkeys(name for name, _ in group))
+            fake = FakeBand(
+                [
+                    [link.wired.capacity_bps]
+                    if link.wired
+                    else (rates or {}).get(f"{link.src.name}>{link.dst.name}", [80])
+                    for _, link in group
+                ],
+                medium=[names.index(name) for name, _ in group],
+                sender=[self.topology.index[link.src.name] for _, link in group],
+                receiver=[self.topology.index[link.dst.name] for _, link in group],
+                is_coupled=len(names) > 1,
+                **(band or {}) if group[0][1].wired is None or policy.end_to_end else {},
+            )
+            shared = policy.media(self.env, fake)
+            media.update({link.index: (name, i, shared, None) for i, (name, link) in enumerate(group)})
+        section = radio(sharing=policy, **settings)
+        streams = RandomStreams(SEED)
+        self.network = Network(self.env, self.topology, self.devices, media, self.recorder, section, streams)  # type: ignore[arg-type]
 
-    def run(self, *events) -> list[float]:
+    def run(self, *events: Event) -> list[float]:
         """Return when each event fired."""
         times: list[float] = [math.nan] * len(events)
         for i, event in enumerate(events):
             event.callbacks.append(lambda _, i=i: times.__setitem__(i, self.env.now))
         self.env.run()
         return times
+
+    def at(self, t_s: float, act: Callable[[], Any]) -> None:
+        """Have something done at a time."""
+        event = self.env.timeout(t_s - self.env.now)
+        event.callbacks.append(lambda _: act())
 
     def rows(self, *columns: str) -> list[tuple]:
         self.recorder.arrow("transfers")  # fits its declaration
@@ -73,46 +101,53 @@ class World:
         }
 
 
+TIMES = ("t_ready_s", "t_start_s", "t_end_s")
+
+# --- hops -----------------------------------------------------------------------------------------------
+
+
 def test_a_payload_is_stored_and_forwarded_hop_by_hop() -> None:
     world = World()
     delivered = world.network.send("a", "b", 20, "features", request_id=4)
     assert world.run(delivered) == [4.0]
-    assert world.rows("payload_id", "hop", "src", "dst", "medium", "t_ready_s", "t_start_s", "t_end_s") == [
-        (0, 0, "a", "bs", "uplink", 0.0, 0.0, 2.0),
-        (0, 1, "bs", "b", "downlink", 2.0, 2.0, 4.0),
+    assert delivered.value is True
+    assert world.rows("payload_id", "hop", "attempt", "src", "dst", "medium", *TIMES) == [
+        (0, 0, 0, "a", "bs0", "uplink", 0.0, 0.0, 2.0),
+        (0, 1, 0, "bs0", "b", "downlink", 2.0, 2.0, 4.0),
     ]
     assert (
-        world.rows("request_id", "stage", "round", "kind", "n_bytes", "mean_rate_bps", "outcome")
-        == [(4, None, None, "features", 20, 80.0, "delivered")] * 2
+        world.rows("request_id", "stage", "round", "kind", "n_bytes", "bytes_sent", "mean_rate_bps", "outcome")
+        == [(4, None, None, "features", 20, 20, 80.0, "delivered")] * 2
     )
+    assert world.rows("sinr_db", "retransmissions", "tail_s") == [(pytest.approx(10 * np.log10(80)), 0.0, 0.0)] * 2
 
 
 def test_sender_and_receiver_draw_power_for_the_airtime_in_their_phase() -> None:
     world = World()
     world.run(world.network.send("a", "b", 20, "features", request_id=0))
-    assert world.joules(training=False) == {("a", "tx"): 2.0, ("bs", "rx"): 1.0, ("bs", "tx"): 20.0, ("b", "rx"): 1.0}
+    assert world.joules(training=False) == {("a", "tx"): 2.0, ("bs0", "rx"): 1.0, ("bs0", "tx"): 20.0, ("b", "rx"): 1.0}
     assert world.joules(training=True) == {}
-    world.run(world.network.send("b", "bs", 10, "model_up", stage="gate", round=3))
-    assert world.joules(training=True) == {("b", "tx"): 2.0, ("bs", "rx"): 0.5}
+    world.run(world.network.send("b", "bs0", 10, "model_up", stage="gate", round=3))
+    assert world.joules(training=True) == {("b", "tx"): 2.0, ("bs0", "rx"): 0.5}
     assert world.rows("stage", "round", "tx_energy_j", "rx_energy_j")[-1] == ("gate", 3, 2.0, 0.5)
 
 
 def test_a_radio_that_carries_two_transfers_draws_its_power_once() -> None:
     world = World()
-    assert world.run(*(world.network.send("a", "bs", 10, "features") for _ in range(2))) == [2.0, 2.0]
-    assert world.rows("airtime_s", "mean_rate_bps") == [(1.0, 40.0)] * 2
-    assert world.joules(training=False) == {("a", "tx"): 2.0, ("bs", "rx"): 1.0}
+    assert world.run(*(world.network.send("a", "bs0", 10, "features") for _ in range(2))) == [2.0, 2.0]
+    assert world.rows("airtime_s", "rx_airtime_s", "mean_rate_bps") == [(1.0, 1.0, 40.0)] * 2
+    assert world.joules(training=False) == {("a", "tx"): 2.0, ("bs0", "rx"): 1.0}
 
 
 def test_uplink_and_downlink_are_media_of_their_own() -> None:
     world = World()
-    sends = (world.network.send("a", "bs", 10, "model_up"), world.network.send("bs", "b", 10, "model_down"))
+    sends = (world.network.send("a", "bs0", 10, "model_up"), world.network.send("bs0", "b", 10, "model_down"))
     assert world.run(*sends) == [1.0, 1.0]
 
 
 def test_half_duplex_shares_one_medium() -> None:
     world = World(medium_of=lambda name: "shared")
-    sends = (world.network.send("a", "bs", 10, "model_up"), world.network.send("bs", "b", 10, "model_down"))
+    sends = (world.network.send("a", "bs0", 10, "model_up"), world.network.send("bs0", "b", 10, "model_down"))
     assert world.run(*sends) == [2.0, 2.0]
     assert world.rows("medium", "airtime_s") == [("shared", 1.0)] * 2
 
@@ -120,60 +155,342 @@ def test_half_duplex_shares_one_medium() -> None:
 def test_access_delay_comes_before_every_hop_and_draws_nothing() -> None:
     world = World(access_delay_s=0.25)
     assert world.run(world.network.send("a", "b", 20, "features")) == [4.5]
-    assert world.rows("t_ready_s", "t_start_s", "t_end_s", "airtime_s") == [
-        (0.0, 0.25, 2.25, 2.0),
-        (2.25, 2.5, 4.5, 2.0),
-    ]
+    assert world.rows(*TIMES, "airtime_s") == [(0.0, 0.25, 2.25, 2.0), (2.25, 2.5, 4.5, 2.0)]
     assert world.joules(training=False)["a", "tx"] == 2.0
 
 
 def test_waiting_for_access_takes_nothing_from_others() -> None:
     world = World(access_delay_s=10.0)
-    first = world.network.send("a", "bs", 10, "features")
+    first = world.network.send("a", "bs0", 10, "features")
     world.env.run(until=5.0)
-    second = world.network.send("b", "bs", 10, "features")
+    second = world.network.send("b", "bs0", 10, "features")
     assert world.run(first, second) == [11.0, 16.0]
 
 
 def test_from_a_device_to_itself_takes_no_time_and_leaves_no_row() -> None:
     world = World(access_delay_s=0.25)
-    assert world.run(world.network.send("a", "a", 20, "features")) == [0.0]
+    event = world.network.send("a", "a", 20, "features")
+    assert world.run(event) == [0.0]
+    assert event.value is True
     assert world.rows("transfer_id") == []
-
-
-def test_no_route_is_an_error() -> None:
-    with pytest.raises(NoRouteError, match="no route from a to c"):
-        World().network.send("a", "c", 1, "features")
 
 
 def test_an_empty_payload_has_no_rate() -> None:
     world = World()
-    assert world.run(world.network.send("a", "bs", 0, "features")) == [0.0]
+    assert world.run(world.network.send("a", "bs0", 0, "features")) == [0.0]
     assert world.rows("airtime_s", "mean_rate_bps", "tx_energy_j") == [(0.0, None, 0.0)]
 
 
-@pytest.mark.parametrize(("duplex", "end_s"), [("full", 1.0), ("half", 2.0)])
-def test_duplex_is_a_setting_of_the_radio(duplex: str, end_s: float) -> None:
-    radio = RadioSection(
-        duplex=duplex,
-        access_delay_s=0.0,
-        path_loss=FreeSpace(),
-        shadowing=NoShadowing(),
-        fading=NoFading(),
-        link_adaptation=Shannon(max_bps_per_hz=1.0),  # the SNR is good enough for the cap
-        bandwidth_hz=1e6,
-        sharing=EqualShare(),
+# --- wires ----------------------------------------------------------------------------------------------
+
+WIRED = network(["a-bs0", "b-bs1"], [("bs0", "bs1", Wired(40.0, 0.25))], places={"bs1": (50.0, 0.0)})
+
+
+def test_a_wire_has_a_delay_and_costs_no_energy() -> None:
+    """At 40 bit/s the 20 bytes take 4 s of the wire; access is a matter of radio."""
+    world = World(WIRED, access_delay_s=0.5)
+    assert world.run(world.network.send("a", "b", 20, "features")) == [2.5 + 4.25 + 2.5]
+    assert world.rows("src", "dst", "medium", *TIMES) == [
+        ("a", "bs0", "uplink", 0.0, 0.5, 2.5),
+        ("bs0", "bs1", "wired:bs0>bs1", 2.5, 2.5, 6.75),
+        ("bs1", "b", "downlink", 6.75, 7.25, 9.25),
+    ]
+    columns = ("airtime_s", "rx_airtime_s", "sinr_db", "tail_s", "tx_energy_j", "rx_energy_j")
+    assert world.rows(*columns)[1] == (None, None, None, 0.25, 0.0, 0.0)
+    assert world.rows("mean_rate_bps")[1] == (160 / 4.25,)
+    assert world.joules(training=False) == {("a", "tx"): 2.0, ("bs0", "rx"): 1.0, ("b", "rx"): 1.0}
+
+
+def test_the_delay_of_a_wire_does_not_occupy_it() -> None:
+    world = World(WIRED)
+    first, second = world.network.send("bs0", "bs1", 20, "x"), None
+    world.env.run(until=4.0)  # its last bit is under way
+    second = world.network.send("bs0", "bs1", 20, "x")
+    assert world.run(first, second) == [4.25, 8.25]
+
+
+# --- failures -------------------------------------------------------------------------------------------
+
+
+def failing(rates: Sequence[float], **retry: Any) -> World:
+    """The uplink of a has these rates, one a second; without one for a second it is in outage."""
+    return World(rates={"a>bs0": rates}, band={"block_s": 1.0, "outage_timeout_s": 1.0}, retry=RetrySection(**retry))
+
+
+def test_pauses_double_up_to_a_longest_one_and_inference_gives_up() -> None:
+    world = failing([0.0], max_retries=4, backoff_s=0.25, max_backoff_s=0.75)
+    sent = world.network.send("a", "b", 10, "features", request_id=7)
+    # fails at 1; 1.25 to 2.25; 2.75 to 3.75; 4.5 to 5.5; 6.25 to 7.25
+    assert world.run(sent) == [7.25]
+    assert sent.value is False
+    assert world.rows("payload_id", "hop", "attempt", *TIMES) == [
+        (0, 0, 0, 0.0, 0.0, 1.0),
+        (0, 0, 1, 1.0, 1.25, 2.25),
+        (0, 0, 2, 2.25, 2.75, 3.75),
+        (0, 0, 3, 3.75, 4.5, 5.5),
+        (0, 0, 4, 5.5, 6.25, 7.25),
+    ]
+    assert world.rows("outcome", "bytes_sent", "request_id", "sinr_db") == [("outage", 0, 7, -math.inf)] * 5
+
+
+@pytest.mark.parametrize("max_retries", [0, 2])
+def test_attempts_are_counted(max_retries: int) -> None:
+    world = failing([0.0], max_retries=max_retries)
+    sent = world.network.send("a", "bs0", 10, "features")
+    world.run(sent)
+    assert sent.value is False
+    assert len(world.rows("attempt")) == 1 + max_retries
+
+
+def test_training_goes_on_until_it_gets_through() -> None:
+    world = failing([0.0] * 40 + [80.0], max_retries=0, backoff_s=0.5, max_backoff_s=1.0)
+    sent = world.network.send("a", "b", 10, "model_up", stage="extractor", round=0)
+    world.run(sent)
+    assert sent.value is True
+    outcomes = [outcome for (outcome,) in world.rows("outcome")]
+    assert len(outcomes) > 15
+    assert set(outcomes[:-2]) == {"outage"}
+    assert outcomes[-2:] == ["delivered"] * 2
+    assert world.rows("hop", "attempt")[-1] == (1, 0)  # the next hop is a new one
+
+
+def test_training_that_never_gets_through_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ATTEMPTS", 6)
+    world = failing([0.0])
+    world.network.send("a", "b", 1234, "model_up", stage="gate", round=0)
+    message = r"1,234 bytes \(gate, model_up\) did not get from a to b in 6 attempts; bring them closer"
+    with pytest.raises(RunError, match=message):
+        world.env.run()
+    assert len(world.rows("attempt")) == 7
+
+
+def test_attempts_of_a_later_hop_count_from_zero_and_start_there() -> None:
+    """The downlink has no rate for two seconds and a half; the payload waits at the base station."""
+    world = World(
+        rates={"bs0>b": [0.0] * 4 + [80.0], "a>bs0": [0.0, 80.0]},
+        band={"block_s": 1.0, "outage_timeout_s": 0.5},
+        retry=RetrySection(max_retries=4, backoff_s=0.5, max_backoff_s=0.5),
     )
-    nodes = [Node("a", "device", 0, 0), Node("b", "device", 30, 0), Node("bs", "base_station", 10, 0)]
-    topology = Topology(nodes, [("a", "bs"), ("b", "bs"), ("a", "b")])
-    simulation = Simulation.build(topology, {node.name: Phone() for node in nodes}, radio, RandomStreams(0))
-    simulation.network.send("a", "bs", 125_000, "features")
-    simulation.network.send("bs", "b", 125_000, "features")
-    simulation.env.run()
-    assert simulation.env.now == pytest.approx(end_s, rel=1e-12)
-    assert simulation.mean_delay_s("a", "bs", 125_000) == pytest.approx(1.0, rel=1e-12)
-    assert simulation.mean_delay_s("a", "a", 125_000) == 0.0
-    media = {"shared"} if duplex == "half" else {"uplink", "downlink", "sidelink"}
-    assert set(simulation.links) == media
-    assert simulation.devices["a"].tx_w == pytest.approx(Phone().tx_circuit_w + 10**-0.7 / 0.3, rel=1e-12)  # 23 dBm
-    assert simulation.devices["bs"].tx_w == pytest.approx(Phone().tx_circuit_w + 10**0.3 / 0.3, rel=1e-12)  # 33 dBm
+    sent = world.network.send("a", "b", 10, "features")
+    assert world.run(sent) == [5.0]
+    assert world.rows("hop", "attempt", "src", "t_start_s", "outcome") == [
+        (0, 0, "a", 0.0, "outage"),
+        (0, 1, "a", 1.0, "delivered"),
+        (1, 0, "bs0", 2.0, "outage"),
+        (1, 1, "bs0", 3.0, "outage"),
+        (1, 2, "bs0", 4.0, "delivered"),
+    ]
+
+
+def test_what_is_broken_off_has_sent_a_part_and_is_tried_again() -> None:
+    world = World(retry=RetrySection(backoff_s=0.5))
+    sent = world.network.send("a", "bs0", 20, "features")
+    other = world.network.send("bs0", "b", 20, "output")
+    uplink = world.topology.link("a", "bs0")
+    found: list[int] = []
+    world.at(1.0, lambda: found.append(world.network.abort([uplink], "link_down")))
+    assert world.run(sent, other) == [3.5, 2.0]
+    assert sent.value is True
+    assert found == [1]
+    columns = ("src", "attempt", "outcome", "bytes_sent", "airtime_s", "mean_rate_bps", "tx_energy_j", *TIMES)
+    assert world.rows(*columns) == [
+        ("a", 0, "link_down", 10, 1.0, 80.0, 1.0, 0.0, 0.0, 1.0),
+        ("bs0", 0, "delivered", 20, 2.0, 80.0, 20.0, 0.0, 0.0, 2.0),
+        ("a", 1, "delivered", 20, 2.0, 80.0, 2.0, 1.0, 1.5, 3.5),
+    ]
+
+
+def test_breaking_off_links_says_how_many_transfers_that_were() -> None:
+    world = World()
+    for name in ("a", "a", "b"):
+        world.network.send(name, "bs0", 100, "features")
+    links = [world.topology.link("a", "bs0"), world.topology.link("bs0", "a")]
+    world.env.run(until=1.0)
+    assert world.network.abort(links, "link_down") == 2
+    assert world.network.abort(links, "link_down") == 0
+    assert world.network.abort([], "link_down") == 0
+
+
+# --- loss -----------------------------------------------------------------------------------------------
+
+LOSSY = {"is_lossless": False, "block_loss": 0.5, "block_bits": 80.0}
+"""Of 10 bytes every second one is lost: its one block."""
+
+
+def is_lost(payload: int, hop: int, attempt: int, probability: float) -> bool:
+    return bool(RandomStreams(SEED).uniform("loss", payload, hop, attempt) < probability)
+
+
+@pytest.mark.parametrize(("n_bytes", "probability"), [(10, 0.5), (20, 0.75), (5, 1 - 0.5**0.5)])
+def test_loss_is_a_draw_of_payload_hop_and_attempt(n_bytes: int, probability: float) -> None:
+    world = World(band=LOSSY, retry=RetrySection(max_retries=2, backoff_s=0.5))
+    sends = [world.network.send("a", "b", n_bytes, "features") for _ in range(40)]
+    world.run(*sends)
+    rows = world.rows("payload_id", "hop", "attempt", "outcome", "bytes_sent", "airtime_s")
+    for payload, hop, attempt, outcome, bytes_sent, airtime_s in rows:
+        assert outcome == ("lost" if is_lost(payload, hop, attempt, probability) else "delivered")
+        assert (bytes_sent, airtime_s) == (n_bytes, pytest.approx(n_bytes / 10))
+    for payload, sent in enumerate(sends):
+        tries = [[is_lost(payload, hop, attempt, probability) for attempt in range(3)] for hop in range(2)]
+        assert sent.value is not any(all(hop) for hop in tries)
+    assert 0 < sum(sent.value for sent in sends) < 40
+    assert {attempt for _, _, attempt, *_ in rows} == {0, 1, 2}
+
+
+def test_without_loss_nothing_is_drawn_and_a_tail_delays_what_comes_next() -> None:
+    """With 1.5 transmissions a block and 0.4 s between them, the last bit is through 0.2 s after it was sent."""
+    band = {"is_lossless": False, "block_bits": 80.0, "mean_transmissions": 1.5, "retransmission_delay_s": 0.4}
+    world = World(band=band)
+    sent, behind = world.network.send("a", "b", 10, "features"), None
+    world.env.run(until=1.0)  # the air is free again
+    behind = world.network.send("a", "bs0", 10, "features")
+    assert world.run(sent, behind) == pytest.approx([2.4, 2.2])
+    assert sent.value is True
+    assert [row for row in world.rows("payload_id", "tail_s", *TIMES) if row[0] == 0] == [
+        (0, pytest.approx(0.2), 0.0, 0.0, pytest.approx(1.2)),
+        (0, pytest.approx(0.2), pytest.approx(1.2), pytest.approx(1.2), pytest.approx(2.4)),
+    ]
+    assert world.rows("retransmissions", "airtime_s")[0] == (pytest.approx(0.5), pytest.approx(1.0))
+
+
+# --- routes that change ---------------------------------------------------------------------------------
+
+
+def two_cells(**settings: Any) -> World:
+    """Device a attached to bs0, c to bs1; a wire of 80 bit/s between the two."""
+    places = {"bs1": (50.0, 0.0)}
+    topology = network(["a-bs0", "a-bs1", "c-bs0", "c-bs1"], [("bs0", "bs1", Wired(80.0))], places=places)
+    topology.attach("a", "bs0")
+    topology.attach("c", "bs1")
+    return World(topology, retry=RetrySection(backoff_s=0.125), **settings)
+
+
+def hand_over(world: World, device: str, station: str, quiet_until_s: float = 0.0) -> None:
+    """What ``Motion`` does."""
+    lost = world.topology.attach(device, station)
+    world.network.quiet(device, quiet_until_s)
+    world.network.abort(lost, "link_down")
+
+
+def test_after_a_handover_it_goes_on_over_the_new_base_station() -> None:
+    world = two_cells()
+    sent = world.network.send("a", "bs0", 20, "features")
+    world.at(1.0, lambda: hand_over(world, "a", "bs1", 1.5))
+    assert world.run(sent) == [1.5 + 2.0 + 2.0]
+    assert world.rows("hop", "attempt", "src", "dst", "outcome", *TIMES) == [
+        (0, 0, "a", "bs0", "link_down", 0.0, 0.0, 1.0),
+        (0, 1, "a", "bs1", "delivered", 1.0, 1.5, 3.5),  # not before the interruption is over
+        (1, 0, "bs1", "bs0", "delivered", 3.5, 3.5, 5.5),
+    ]
+
+
+def test_what_is_under_way_to_a_device_follows_it_from_the_next_hop_on() -> None:
+    world = two_cells()
+    sent = world.network.send("bs1", "a", 20, "output")  # bs1 > bs0 > a
+    world.at(1.0, lambda: hand_over(world, "a", "bs1"))
+    assert world.run(sent) == [6.0]
+    assert world.rows("hop", "attempt", "src", "dst", "outcome") == [
+        (0, 0, "bs1", "bs0", "delivered"),
+        (1, 0, "bs0", "bs1", "delivered"),
+        (2, 0, "bs1", "a", "delivered"),
+    ]
+
+
+def test_what_waits_for_access_goes_over_the_new_base_station_without_a_failure() -> None:
+    world = two_cells(access_delay_s=1.0)
+    sent = world.network.send("a", "bs1", 20, "features")
+    world.at(0.5, lambda: hand_over(world, "a", "bs1", 0.75))
+    assert world.run(sent) == [4.0]
+    # it was ready all the time; the new base station has an access of its own
+    assert world.rows("hop", "attempt", "src", "dst", *TIMES) == [(0, 0, "a", "bs1", 0.0, 2.0, 4.0)]
+
+
+def test_nothing_starts_from_or_to_a_node_that_is_quiet() -> None:
+    world = World()
+    world.network.quiet("a", 3.0)
+    sends = [world.network.send(*ends, 10, "features") for ends in (("a", "bs0"), ("bs0", "a"), ("b", "bs0"))]
+    assert world.run(*sends) == [4.0, 4.0, 1.0]
+    assert [t_s for (t_s,) in world.rows("t_ready_s")] == [0.0] * 3
+    assert world.run(world.network.send("a", "bs0", 10, "features")) == [5.0]
+
+
+def test_no_route_ever_is_an_error() -> None:
+    with pytest.raises(NoRouteError, match="no route from a to c"):
+        World().network.send("a", "c", 1, "features")
+
+
+@pytest.mark.parametrize("stage", [None, "gate"])
+def test_without_a_route_for_now_it_waits_as_after_a_failure(stage: str | None) -> None:
+    """A sidelink that is out of range comes back after 5 s; pauses of 1, 2, 2, … s are taken before."""
+
+    def world_apart() -> World:
+        topology = network(["a-b"])
+        topology.set_pair("a", "b", False)
+        return World(topology, retry=RetrySection(max_retries=2, backoff_s=1.0, max_backoff_s=2.0))
+
+    world = world_apart()
+    world.at(5.0, lambda: world.topology.set_pair("a", "b", True))
+    sent = world.network.send("a", "b", 10, "features", stage=stage)
+    if stage is None:
+        assert world.run(sent) == [3.0]
+        assert sent.value is False
+        assert world.rows("attempt") == []
+    else:
+        assert world.run(sent) == [6.0]
+        assert sent.value is True
+        assert world.rows("attempt", *TIMES) == [(3, 0.0, 5.0, 6.0)]
+
+
+def test_a_link_that_went_away_under_a_hop_and_left_no_route_is_waited_for() -> None:
+    world = World(network(["a-b"]), retry=RetrySection(backoff_s=0.25))
+
+    def apart(up: bool) -> None:
+        world.topology.set_pair("a", "b", up)
+        if not up:
+            world.network.abort(world.topology.links, "link_down")
+
+    sent = world.network.send("a", "b", 20, "features")
+    world.at(1.0, lambda: apart(False))
+    world.at(1.5, lambda: apart(True))
+    # 0.25 s after the failure there is no route, 0.5 s later there is
+    assert world.run(sent) == pytest.approx([1.75 + 2.0])
+    assert world.rows("outcome", "bytes_sent") == [("link_down", 10), ("delivered", 20)]
+
+
+# --- whole routes at once -------------------------------------------------------------------------------
+
+
+def test_whole_routes_are_on_all_their_links_at_once() -> None:
+    world = World(WIRED, sharing=MaxMin(), rates={"a>bs0": [160.0]}, access_delay_s=0.25)
+    sent = world.network.send("a", "b", 20, "features")
+    assert world.run(sent) == [pytest.approx(0.5 + 4.0 + 0.25)]  # 40 bit/s on the wire, its delay, two accesses
+    rows = world.rows("payload_id", "hop", "attempt", "src", "dst", *TIMES)
+    assert rows == [
+        (0, 0, 0, "a", "bs0", 0.0, 0.5, pytest.approx(4.75)),
+        (0, 1, 0, "bs0", "bs1", 0.0, 0.5, pytest.approx(4.75)),
+        (0, 2, 0, "bs1", "b", 0.0, 0.5, pytest.approx(4.75)),
+    ]
+    # a radio is on for the part of the time that the slowest link leaves it to do
+    assert world.rows("airtime_s") == [(pytest.approx(1.0),), (None,), (pytest.approx(2.0),)]
+    assert world.rows("tail_s") == [(0.0,), (0.25,), (0.0,)]
+    assert world.joules(training=False) == pytest.approx({("a", "tx"): 1.0, ("bs0", "rx"): 0.5, ("b", "rx"): 1.0})
+
+
+def test_a_whole_route_fails_and_is_tried_as_one() -> None:
+    world = World(sharing=MaxMin(), retry=RetrySection(max_retries=1, backoff_s=0.5))
+    sent = world.network.send("a", "b", 20, "features")
+    world.at(1.0, lambda: world.network.abort([world.topology.link("bs0", "b")], "link_down"))
+    assert world.run(sent) == [pytest.approx(3.5)]
+    assert world.rows("hop", "attempt", "outcome", "bytes_sent") == [
+        (0, 0, "link_down", 10),
+        (1, 0, "link_down", 10),
+        (0, 1, "delivered", 20),
+        (1, 1, "delivered", 20),
+    ]
+
+
+def test_a_whole_route_loses_what_any_of_its_links_does() -> None:
+    world = World(sharing=MaxMin(), band=LOSSY, retry=RetrySection(max_retries=0))
+    sends = [world.network.send("a", "b", 10, "features") for _ in range(30)]
+    world.run(*sends)
+    assert [sent.value for sent in sends] == [not is_lost(payload, 0, 0, 0.75) for payload in range(30)]
