@@ -97,6 +97,8 @@ def read(file: str, max_bytes: int) -> bytes:
     """
     path = Path(file).expanduser()
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{file}: a device or a pipe, which may never end; give a file")
         if (size := path.stat().st_size) > max_bytes:
             raise ValueError(f"{file}: {size:,} bytes are more than the {max_bytes:,} that are read; make it smaller")
         return path.read_bytes()
@@ -125,8 +127,11 @@ class Columns:
         self._file = file
         self._remedy = columns
         self._table = _table(file, content, tuple(columns))
-        if missing := [name for name in columns if name not in self._table.column_names]:
+        found = self._table.column_names
+        if missing := [name for name in columns if name not in found]:
             raise ValueError(f"{file}: no column {missing[0]!r}; it needs the columns {', '.join(columns)}")
+        if twice := [name for name in columns if found.count(name) > 1]:
+            raise ValueError(f"{file}: two columns {twice[0]!r}; rename or remove one")
         if not self._table.num_rows:
             raise ValueError(f"{file}: has no rows")
 
