@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import REPOSITORY
@@ -9,8 +11,8 @@ from conftest import REPOSITORY
 from channels.path_loss import free_space
 from channels.sites import Sites
 from nmoe_sim import build_scenario
-from nmoe_sim.engine.radio.channel import Model, refuse_nan
-from nmoe_sim.errors import RunError
+from nmoe_sim.engine.radio.channel import Model, Trace, refuse_nan
+from nmoe_sim.errors import InputError, RunError
 from nmoe_sim.families import families
 from nmoe_sim.rng import RandomStreams
 
@@ -60,3 +62,13 @@ def test_a_gain_that_is_not_known_fails_with_the_reason() -> None:
         refuse_nan(Gappy(), SRC, DST, 3.0, unknown)  # type: ignore[arg-type]
     with pytest.raises(RunError, match=r"^radio\.channel: no gain from node 1 to node 0 at 3 s$"):
         refuse_nan(Known(), SRC[2:], DST[2:], 3.0, unknown[2:, 0])  # type: ignore[arg-type]
+
+
+def test_a_file_of_gains_that_changes_after_loading_is_an_error(folder: Path) -> None:
+    rows = "t_s,src,dst,gain_db\n0,dev0,bs0,-90\n"
+    Path("gains.csv").write_text(rows)
+    radio = build_scenario({"name": "a", "radio": {"channel": {"kind": "trace", "file": "gains.csv"}}}).radio
+    reopened = Trace.model_construct(**radio.channel.model_dump())
+    Path("gains.csv").write_text(rows.replace("-90", "-91"))
+    with pytest.raises(InputError, match=r"^radio\.channel\.file: gains\.csv: changed since the scenario was loaded"):
+        reopened.build(SITES, radio, RandomStreams(0).uniform)

@@ -111,6 +111,7 @@ class Trace(FromFile, ChannelSpec):
     """
 
     kind: ClassVar[str] = "trace"
+    section: ClassVar[str] = KEY
 
     step_s: Step | None = None
     """Rates change at its multiples; null: the smallest step between two times of the file."""
