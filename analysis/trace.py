@@ -1,8 +1,8 @@
 """A run as a trace-event file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
-Every device and every medium is a process. A device has a lane of jobs, and lanes of its clients'
-requests; a medium has as many lanes as it has hops on air at once, so that slices of a lane never
-overlap. A flow leads from a request over the hops of its features to an expert's job, and over the
+Every device is a process, and so is every kind of medium: one for all uplinks, say. A device has a lane of jobs, and
+lanes of its clients' requests; its handovers are marks. A medium has as many lanes as it has hops on air at once, so
+that slices of a lane never overlap; a hop that failed says so, and which attempt it was. A flow leads from a request over the hops of its features to an expert's job, and over the
 hops of the output back to where it is combined. Times are microseconds of simulated time, exact to
 the nanosecond. Format: "Trace Event Format" (Google, 2016).
 """
@@ -32,6 +32,7 @@ _SPANS = {
     "transfers": ("t_start_s", "t_end_s"),
 }
 _FIRST_REQUEST_LANE = 1000
+_LANES_A_MEDIUM = 10_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class _Slice:
     base: int = 0
     """First lane of its kind within the process."""
     lane: int = 0
+    whose: str = ""
+    """Of a hop: whose medium it is on, where there are several of its kind."""
 
 
 _Route = tuple[tuple[int, str, str, str], list[_Slice]]
@@ -107,12 +110,15 @@ def write_trace(
     slices = sorted([*requests.values(), *jobs.values(), *hops.values()], key=lambda s: (s.begin_ns, s.end_ns))[
         :max_events
     ]
+    _tell_media_apart(slices)
     _assign_lanes(slices)
     processes = _processes(run_dir, slices)
+    marks = list(_handovers(run_dir, slices[0].begin_ns, max(piece.end_ns for piece in slices), processes))
     kept = {id(piece) for piece in slices}
     flows = list(_flows(tables, requests, jobs, hops, kept))
     other = {key: manifest[key] for key in ("run_id", "scenario", "seed")}
-    write_text(out, _document([*_metadata(slices, processes), *_timed(slices, flows, processes)], other))
+    timed = [*_timed(slices, flows, processes), *marks]
+    write_text(out, _document([*_metadata(slices, processes), *sorted(timed, key=_in_time)], other))
     first_s = slices[0].begin_ns / 1e9
     return TraceFile(out, len(slices), total - len(slices), first_s, slices[-1].begin_ns / 1e9, cut)
 
@@ -167,12 +173,20 @@ def _hop_slice(row: Any) -> _Slice:
         src=row.src,
         dst=row.dst,
         hop=row.hop,
+        attempt=row.attempt,
+        outcome=row.outcome,
         n_bytes=row.n_bytes,
+        bytes_sent=row.bytes_sent,
         rate_bps=row.mean_rate_bps,
+        sinr_db=row.sinr_db if np.isfinite(row.sinr_db) else None,
+        retransmissions=row.retransmissions,
         waited_us=waited,
     )
     name = f"{row.kind} {row.src} → {row.dst}"
-    return _Slice(f"medium {row.medium}", name, "transfer", _ns(row.t_start_s), _ns(row.t_end_s), args)
+    if row.outcome != "delivered":
+        name += f" ({row.outcome})"
+    kind, _, whose = row.medium.partition(":")
+    return _Slice(f"medium {kind}", name, "transfer", _ns(row.t_start_s), _ns(row.t_end_s), args, whose=whose)
 
 
 _MAKERS = {
@@ -194,12 +208,20 @@ def _belongs(row: Any) -> dict[str, Any]:
 
 def _args(**values: Any) -> dict[str, Any]:
     """Return the arguments that are there, as plain Python values."""
-    present = {name: value for name, value in values.items() if not pd.isna(value)}
+    present = {name: value for name, value in values.items() if value is not None and not pd.isna(value)}
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in present.items()}
 
 
 def _ns(t_s: float) -> int:
     return round(1e9 * t_s)
+
+
+def _tell_media_apart(slices: Iterable[_Slice]) -> None:
+    """Give each medium of a kind lanes of its own."""
+    media = sorted({(piece.process, piece.whose) for piece in slices if piece.whose})
+    base = {medium: _LANES_A_MEDIUM * number for number, medium in enumerate(media)}
+    for piece in slices:
+        piece.base = base.get((piece.process, piece.whose), piece.base)
 
 
 def _assign_lanes(slices: Iterable[_Slice]) -> None:
@@ -255,12 +277,12 @@ def _flows(
 
 def _payloads(transfers: pd.DataFrame, hops: dict[int, _Slice]) -> list[_Route]:
     """Return the hops of each request's payloads, by request, kind, first sender and last receiver."""
-    rows = transfers[transfers["request_id"].notna()].sort_values(["payload_id", "hop"], kind="stable")
-    columns = ["payload_id", "request_id", "kind", "src", "dst", "transfer_id"]
+    rows = transfers[transfers["request_id"].notna()].sort_values(["payload_id", "transfer_id"], kind="stable")
+    columns = ["payload_id", "request_id", "kind", "src", "dst", "transfer_id", "outcome"]
     routes: dict[int, _Route] = {}
-    for payload, request, kind, src, dst, hop in rows[columns].itertuples(index=False, name=None):
-        (_, _, first, _), route = routes.get(payload, ((request, kind, src, dst), []))
-        routes[payload] = (request, kind, first, dst), [*route, hops[hop]]
+    for payload, request, kind, src, dst, hop, outcome in rows[columns].itertuples(index=False, name=None):
+        (_, _, first, last), route = routes.get(payload, ((request, kind, src, src), []))
+        routes[payload] = (request, kind, first, dst if outcome == "delivered" else last), [*route, hops[hop]]
     return list(routes.values())
 
 
@@ -268,15 +290,15 @@ def _metadata(slices: Iterable[_Slice], processes: dict[str, int]) -> Iterator[d
     for name, pid in processes.items():
         yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
         yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
-    for process, base, lane, category in sorted({(p.process, p.base, p.lane, p.category) for p in slices}):
+    for process, base, lane, category, whose in sorted({(p.process, p.base, p.lane, p.category, p.whose) for p in slices}):
         where = {"pid": processes[process], "tid": lane + 1}
-        lane_name = {"request": "requests", "compute": "compute", "transfer": "on air"}[category]
+        lane_name = {"request": "requests", "compute": "compute", "transfer": whose or "on air"}[category]
         yield {"ph": "M", "name": "thread_name", **where, "args": {"name": f"{lane_name} {lane - base + 1}"}}
         yield {"ph": "M", "name": "thread_sort_index", **where, "args": {"sort_index": lane + 1}}
 
 
 def _timed(slices: list[_Slice], flows: list[list[_Slice]], processes: dict[str, int]) -> list[dict[str, Any]]:
-    """Return slices and flows in the order of time."""
+    """Return slices and flows."""
 
     def at(piece: _Slice) -> dict[str, Any]:
         return {"pid": processes[piece.process], "tid": piece.lane + 1, "ts": piece.begin_ns / 1000}
@@ -290,7 +312,23 @@ def _timed(slices: list[_Slice], flows: list[list[_Slice]], processes: dict[str,
         events.append({"ph": "s", **flow, **at(steps[0])})
         events += [{"ph": "t", **flow, **at(piece)} for piece in steps[1:-1]]
         events.append({"ph": "f", "bp": "e", **flow, **at(steps[-1])})
-    return sorted(events, key=lambda event: (event["ts"], event["ph"] != "X"))
+    return events
+
+
+def _in_time(event: dict[str, Any]) -> tuple[float, bool]:
+    return event["ts"], event["ph"] != "X"
+
+
+def _handovers(run_dir: Path, from_ns: int, to_ns: int, processes: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield a mark on the device for every handover between two times."""
+    import pyarrow.parquet as pq
+
+    for row in to_pandas(pq.read_table(table_path(run_dir, "handovers"))).itertuples(index=False):
+        if from_ns <= _ns(row.t_s) <= to_ns:
+            name = f"handover {row.from_station} → {row.to_station}"
+            args = _args(num_aborted=row.num_aborted, interruption_s=row.interruption_s)
+            where = {"pid": processes[row.device], "tid": 1, "ts": _ns(row.t_s) / 1000}
+            yield {"ph": "i", "s": "p", "cat": "handover", "name": name, **where, "args": args}
 
 
 def _document(events: Iterable[dict[str, Any]], other: dict[str, Any]) -> str:

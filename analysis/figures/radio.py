@@ -116,15 +116,16 @@ def _draw_cdfs(
             shade = color(number if several else i)
             if len(x):
                 ax.step([x[0], *x], [start, *share], style, where="post", color=shade)
-    if several:
-        handles += [Line2D([], [], color=color(i), label=label) for i, label in enumerate(runs)]
     if not values:
         placeholder(ax, "nothing was sent by radio")
         return False
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("share of hops")
     if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        ax.legend(handles=handles, loc="best")
+    if several:
+        labels = [Line2D([], [], color=color(i), label=label) for i, label in enumerate(runs)]
+        figure.legend(handles=labels, loc="outside upper center", ncols=4)
     return True
 
 
@@ -178,7 +179,8 @@ def link_over_time(
         bottom.set_ylabel("rate (Mbit/s)")
         bottom.set_ylim(bottom=0)
         bottom.set_xlabel("time (s)")
-        bottom.set_xmargin(0.01)
+        for ax in (top, bottom):
+            ax.set_xmargin(0.01)
         named = peers if src is None or dst is None else []
         _legend(figure, named, has_los=bool(samples["los"].any()), has_handovers=len(changes) > 0)
         return figure
