@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from channels.laws import LinkAdaptationLaw
 from channels.link_adaptation import Transmission
 from channels.units import thermal_noise_w
 from nmoe_sim.engine.ether import Ether, tx_power_w
-from nmoe_sim.engine.gains import CHUNK
+from nmoe_sim.engine.gains import CHUNK, LONGEST
 from nmoe_sim.engine.radio.channel import refuse_nan
 from nmoe_sim.engine.spectrum import Allocation
 from nmoe_sim.engine.topology import Link, Node
@@ -35,36 +36,51 @@ class AirState:
     """Links in one coherence block under the interference of what transmits; a ``sharing.LinkState``."""
 
     sinr: FloatArray
-    reports: Sequence[tuple[float, FloatArray]]
-    """How much of the block a scheme is chosen from which SINR."""
+    weights: FloatArray
+    """Parts of the block in which schemes are chosen from different reports [R]."""
+    reported: FloatArray
+    """The SINRs reported [R, n]."""
     wired_bps: FloatArray
     """Capacity of a wire; NaN on air."""
     bandwidth_hz: FloatArray
+    """0 on a wire."""
     adaptation: LinkAdaptationLaw
 
     def transmission(self, concentration: FloatArray) -> Transmission:
         """See ``sharing.LinkState``."""
-        rate_bps, hazard, bits, sent = np.zeros((4, *concentration.shape))
+        first_hz = float(self.bandwidth_hz[0]) if len(self.bandwidth_hz) else 0.0
+        if first_hz and np.all(self.bandwidth_hz == first_hz):
+            return self._on_air(slice(None), first_hz, concentration)
+        rate_bps, loss, bits, sent = np.empty((4, *concentration.shape))
         delay_s = 0.0
-        on_air = np.isnan(self.wired_bps)
-        for bandwidth_hz in np.unique(self.bandwidth_hz[on_air]).tolist():
-            some = on_air & (self.bandwidth_hz == bandwidth_hz)
-            factor = concentration[..., some]
-            for weight, reported in self.reports:
-                one = self.adaptation.transmission(
-                    self.sinr[some] * factor, reported[some] * factor, bandwidth_hz=bandwidth_hz
-                )
-                weighted_bps = weight * one.rate_bps
-                rate_bps[..., some] += weighted_bps
-                hazard[..., some] += weighted_bps * one.loss_per_bit
-                bits[..., some] += weight * one.block_bits
-                sent[..., some] += weight * one.mean_transmissions
-                delay_s = one.retransmission_delay_s
-        rate_bps[..., ~on_air], bits[..., ~on_air], sent[..., ~on_air] = self.wired_bps[~on_air], np.inf, 1.0
+        for bandwidth_hz in np.unique(self.bandwidth_hz).tolist():
+            some = np.flatnonzero(self.bandwidth_hz == bandwidth_hz)
+            if not bandwidth_hz:
+                rate_bps[..., some], loss[..., some] = self.wired_bps[some], 0.0
+                bits[..., some], sent[..., some] = np.inf, 1.0
+                continue
+            part = self._on_air(some, bandwidth_hz, concentration[..., some])
+            rate_bps[..., some], loss[..., some] = part.rate_bps, part.block_loss
+            bits[..., some], sent[..., some] = part.block_bits, part.mean_transmissions
+            delay_s = part.retransmission_delay_s
+        return Transmission(rate_bps, loss, bits, sent, delay_s)
+
+    def _on_air(self, some: slice | IntArray, bandwidth_hz: float, concentration: FloatArray) -> Transmission:
+        """Return what some links carry, the mean over their reports."""
+        sinr, reported = self.sinr[some] * concentration, self.reported[:, some]
+        if len(self.weights) == 1:
+            return self.adaptation.transmission(sinr, reported[0] * concentration, bandwidth_hz=bandwidth_hz)
+        shape = (-1, *(1,) * (sinr.ndim - 1))
+        reported = reported.reshape(*shape, sinr.shape[-1]) * concentration
+        weights = self.weights.reshape(*shape, 1)
+        each = self.adaptation.transmission(np.broadcast_to(sinr, reported.shape), reported, bandwidth_hz=bandwidth_hz)
+        weighted_bps = weights * each.rate_bps
+        rate_bps, hazard = weighted_bps.sum(axis=0), (weighted_bps * each.loss_per_bit).sum(axis=0)
+        bits, sent = (weights * each.block_bits).sum(axis=0), (weights * each.mean_transmissions).sum(axis=0)
         per_bit = np.divide(hazard, rate_bps, out=np.zeros(rate_bps.shape), where=rate_bps > 0)
         with np.errstate(invalid="ignore"):
             loss = np.where(per_bit > 0, -np.expm1(-per_bit * bits), 0.0)
-        return Transmission(rate_bps, loss, bits, sent, delay_s)
+        return Transmission(rate_bps, loss, bits, sent, each.retransmission_delay_s)
 
 
 class Air:
@@ -113,12 +129,13 @@ class Air:
         self._noise_w = np.array(
             [noise_w(radio, li.dst, a.bandwidth_hz or 1.0) for li, a in zip(links, allocations, strict=True)]
         )
-        is_wired = bool(np.all(self._band < 0))
+        is_wired, self._has_wires = bool(np.all(self._band < 0)), bool(np.any(self._band < 0))
         self.block_s = math.inf if is_wired else ether.block_s
         self.outage_timeout_s = math.inf if is_wired else radio.outage_timeout_s
         self.is_coupled = end_to_end or len(names) > 1
         self.is_lossless = is_wired or self._adaptation.is_lossless
         self._columns: dict[int, tuple[list[float], list[float]]] = {}
+        self._used: set[int] = set()
         self._first_block, self._num_blocks = 0, 0
 
     # --- alone on the air: the fast path ---------------------------------------------------------------
@@ -135,17 +152,27 @@ class Air:
         return self._column(link, block)[1][block - self._first_block]
 
     def _column(self, link: int, block: int) -> tuple[list[float], list[float]]:
+        """Return the rates and SINRs of a link in the blocks of a window, which has ``block`` in it."""
         if math.isinf(self.block_s):
             block = 0
         if not self._first_block <= block < self._first_block + self._num_blocks:
-            known = list(self._columns)
-            self._first_block = block
-            most = min(256, max(1, CHUNK // max(1, len(known))))
-            self._num_blocks = 1 if math.isinf(self.block_s) else most
-            self._columns = dict(zip(known, self._alone(known), strict=True))
+            self._open_window(block)
         if link not in self._columns:
-            [self._columns[link]] = self._alone([link])
+            if len(self._columns) * self._num_blocks > 2 * CHUNK:
+                self._open_window(block)
+            # as many more as there are, so that all of many links take few calls
+            others = (i for i in (*range(link + 1, len(self.medium)), *range(link)) if i not in self._columns)
+            new = [link, *islice(others, min(len(self._columns), CHUNK // self._num_blocks))]
+            self._columns.update(zip(new, self._alone(new), strict=True))
+        self._used.add(link)
         return self._columns[link]
+
+    def _open_window(self, block: int) -> None:
+        used = sorted(self._used)
+        self._used.clear()
+        self._first_block = block
+        self._num_blocks = 1 if math.isinf(self.block_s) else min(LONGEST, max(1, CHUNK // max(1, len(used))))
+        self._columns = dict(zip(used, self._alone(used), strict=True))
 
     def _alone(self, links: list[int]) -> list[tuple[list[float], list[float]]]:
         """Return rates and SINRs of links in all blocks of the window."""
@@ -158,7 +185,8 @@ class Air:
         sinr = self.alone(index, blocks)
         flat = AirState(
             sinr.ravel(),
-            [(1.0, sinr.ravel())],
+            np.ones(1),
+            sinr.reshape(1, -1),
             np.tile(self._wired_bps[index], len(blocks)),
             np.tile(self._bandwidth_hz[index], len(blocks)),
             self._adaptation,
@@ -172,7 +200,8 @@ class Air:
         gain = self._ether.propagation.power_gain(src, dst, blocks)
         sinr = gain * (self._tx_w[links] / self._noise_w[links])[:, None]
         if self._ether.beams is not None:
-            sinr *= np.stack([self._ether.beams.link_gain(src, dst, self._ether.time_of(b)) for b in blocks])[..., None]
+            starts_s = np.array([self._ether.time_of(block) for block in blocks.tolist()])
+            sinr *= self._ether.beams.link_gain(src, dst, starts_s[:, None])[..., None]
         return self._effective(sinr)
 
     def mean_alone(self, links: IntArray, t_s: float) -> FloatArray:
@@ -191,7 +220,7 @@ class Air:
         sinr, radio = np.full(len(every), math.inf), np.flatnonzero(self._band >= 0)
         if len(radio):
             sinr[radio] = self.mean_alone(radio, t_s)
-        state = AirState(sinr, [(1.0, sinr)], self._wired_bps, self._bandwidth_hz, self._adaptation)
+        state = AirState(sinr, np.ones(1), sinr[None], self._wired_bps, self._bandwidth_hz, self._adaptation)
         return state.transmission(np.ones(len(every))).rate_bps
 
     def _refuse(self, links: IntArray, t_s: float, gains: FloatArray) -> None:
@@ -204,21 +233,17 @@ class Air:
 
     def state(self, links: IntArray, activity: FloatArray, block: int) -> AirState:
         """See ``sharing.Band``."""
-        radio = np.flatnonzero(self._band[links] >= 0)
-        sinr = np.full(len(links), math.inf)
-        reports: list[tuple[float, FloatArray]] = [(1.0, sinr)]
-        if len(radio):
-            on_air = links[radio]
+        radio = np.flatnonzero(self._band[links] >= 0) if self._has_wires else slice(None)
+        on_air = links[radio]
+        reports = self._report_blocks(block)
+        sinr, reported = np.full(len(links), math.inf), np.full((len(reports), len(links)), math.inf)
+        if len(on_air):
             noise_w = self._noise_w[on_air][:, None] + self._interference_w(on_air, activity[radio], block)
-            now = self._effective(self._signal_w(on_air, block) / noise_w)
-            sinr[radio] = now
-            reports = []
-            for weight, old in self._report_blocks(block):
-                reported = np.full(len(links), math.inf)
-                same = old == block
-                reported[radio] = now if same else self._effective(self._signal_w(on_air, old) / noise_w)
-                reports.append((weight, reported))
-        return AirState(sinr, reports, self._wired_bps[links], self._bandwidth_hz[links], self._adaptation)
+            sinr[radio] = self._effective(self._signal_w(on_air, block) / noise_w)
+            for row, (_, old) in zip(reported, reports, strict=True):
+                row[radio] = sinr[radio] if old == block else self._effective(self._signal_w(on_air, old) / noise_w)
+        weights = np.array([weight for weight, _ in reports])
+        return AirState(sinr, weights, reported, self._wired_bps[links], self._bandwidth_hz[links], self._adaptation)
 
     def _report_blocks(self, block: int) -> list[tuple[float, int]]:
         """Return which part of a block a scheme is chosen from which block's gains."""
@@ -239,6 +264,8 @@ class Air:
 
     def _interference_w(self, links: IntArray, activity: FloatArray, block: int) -> FloatArray:
         """Return the power each link's receiver hears from others [n, K]."""
+        if not self.is_coupled:
+            return np.zeros((len(links), 1))
         src, dst, band, medium = self.sender[links], self.receiver[links], self._band[links], self.medium[links]
         heard = (
             (band[:, None] == band) & (medium[:, None] != medium) & (activity[:, None] > 0)
@@ -262,7 +289,10 @@ class Air:
             return np.ones(len(links))
         src, dst, band, medium = self.sender[links], self.receiver[links], self._band[links], self.medium[links]
         num_duties: dict[tuple[int, int], int] = {}
-        for node in set(src.tolist()) & set(dst.tolist()):
+        both = set(src.tolist()) & set(dst.tolist())
+        if not both:
+            return np.ones(len(links))
+        for node in both:
             for b in set(band[src == node].tolist()) & set(band[dst == node].tolist()):
                 if b >= 0:
                     own = medium[(src == node) & (band == b)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from channels.laws import AntennaLaw
 from channels.memo import Memo
@@ -36,15 +36,17 @@ class Beams:
         self._laws = ((~sites.is_station, device_antenna), (sites.is_station, station_antenna))
         self._remembered = Memo(self._gain)
 
-    def gain(self, at: IntArray, peer: IntArray, towards: IntArray, t_s: float) -> FloatArray:
+    def gain(self, at: IntArray, peer: IntArray, towards: IntArray, t_s: ArrayLike) -> FloatArray:
         """Return the gain of the antennas of nodes ``at``, beams at ``peer``, towards nodes ``towards``; linear.
 
-        The arguments are of one shape; a gain from a node to itself is of no meaning.
+        The arguments broadcast; a gain from a node to itself is of no meaning.
         """
-        look = 0 if self._sites.is_static else int(t_s / self._sites.step_s + 1e-9)
+        looks = (
+            np.zeros(np.shape(t_s)) if self._sites.is_static else np.floor(np.asarray(t_s) / self._sites.step_s + 1e-9)
+        )
         num_nodes = len(self._sites)
-        keys = ((look * num_nodes + at) * num_nodes + peer) * num_nodes + towards
-        return self._remembered(keys.ravel()).reshape(at.shape)
+        keys = ((looks.astype(np.int64) * num_nodes + at) * num_nodes + peer) * num_nodes + towards
+        return self._remembered(keys.ravel()).reshape(keys.shape)
 
     def _gain(self, keys: IntArray) -> FloatArray:
         """Return the gains of looks, nodes, peers and directions that are written as one number."""
@@ -63,8 +65,8 @@ class Beams:
                     gain_db[here] = law.gain_db(beam, *self._direction(xy_m, nodes, towards[here]))
         return db_to_linear(gain_db)
 
-    def link_gain(self, src: IntArray, dst: IntArray, t_s: float) -> FloatArray:
-        """Return the gain of both antennas of links [n], beams at each other; linear."""
+    def link_gain(self, src: IntArray, dst: IntArray, t_s: ArrayLike) -> FloatArray:
+        """Return the gain of both antennas of links [n], beams at each other, linear; [T, n] at times [T, 1]."""
         return np.asarray(self.gain(src, dst, dst, t_s) * self.gain(dst, src, src, t_s))
 
     def direction(self, of: IntArray, to: IntArray, t_s: float) -> tuple[FloatArray, FloatArray]:

@@ -13,7 +13,7 @@ from channels.channel import Propagation
 from channels.sites import Sites
 from channels.units import db_to_linear, dbm_to_watt, watt_to_dbm
 from nmoe_sim.engine.beams import Beams
-from nmoe_sim.engine.gains import GainCache
+from nmoe_sim.engine.gains import LONGEST, GainCache
 from nmoe_sim.engine.radio.channel import refuse_nan
 from nmoe_sim.engine.topology import Node, Topology
 from nmoe_sim.rng import RandomStreams
@@ -34,7 +34,7 @@ def tx_power_w(radio: RadioSection, node: Node) -> float:
 def sites_of(
     topology: Topology, radio: RadioSection, trajectory: Trajectory | None = None, step_s: float = math.inf
 ) -> Sites:
-    """Return where a topology's nodes are; devices, which come first, follow the trajectory, looked at every ``step_s``."""
+    """Return where a topology's nodes are; devices, which come first, follow a trajectory by steps of ``step_s``."""
     xy_m = np.array([(node.x_m, node.y_m) for node in topology.nodes], dtype=np.float64).reshape(-1, 2)
     is_station = np.array([node.kind == "base_station" for node in topology.nodes], dtype=np.bool_)
     sites = Sites.static(
@@ -88,7 +88,9 @@ class Ether:
         if any(antenna.kind != "isotropic" or antenna.gain_dbi for antenna in antennas):
             azimuth_deg = np.array([node.azimuth_deg or 0.0 for node in topology.nodes])
             beams = Beams(sites, azimuth_deg, *antennas)
-        return cls(sites, propagation, GainCache(propagation, len(sites)), beams, radio)
+        lookback = math.ceil(radio.link_adaptation.report_delay_s / propagation.block_s)
+        gains = GainCache(propagation, len(sites), lookback if lookback <= LONGEST else 0)
+        return cls(sites, propagation, gains, beams, radio)
 
     @property
     def block_s(self) -> float:

@@ -70,7 +70,8 @@ def test_gains_that_never_change_are_drawn_once() -> None:
     assert drawn_pairs == [[(0, 1), (2, 3)], [(4, 5)]]
 
 
-def test_many_blocks_are_drawn_at_a_time_and_pairs_out_of_use_are_dropped() -> None:
+def test_many_blocks_are_drawn_at_a_time_and_pairs_out_of_use_are_dropped(monkeypatch) -> None:
+    monkeypatch.setattr(module, "SHORTEST", 256)
     drawn = Drawn(Rayleigh())
     cache = GainCache(drawn, NUM_NODES)
     for block in range(256):
@@ -85,6 +86,29 @@ def test_many_blocks_are_drawn_at_a_time_and_pairs_out_of_use_are_dropped() -> N
     assert drawn.asked == [([(2, 3)], list(range(512, 768)))]
     ask(cache, [(0, 1)], 513)  # it comes back
     assert drawn.asked[1:] == [([(0, 1)], list(range(512, 768)))]
+
+
+def test_windows_grow_where_every_block_is_needed_and_stay_short_where_few_are() -> None:
+    drawn = Drawn(Rayleigh())
+    cache = GainCache(drawn, NUM_NODES)
+    for block in range(2000):
+        ask(cache, [(0, 1)], block)
+    lengths = [len(blocks) for pairs, blocks in drawn.asked if pairs]
+    assert lengths[:6] == [16, 32, 64, 128, 256, 256]
+    assert set(lengths[4:]) == {256}
+    drawn.asked.clear()
+    for block in range(3000, 9000, 300):
+        ask(cache, [(0, 1)], block)
+    assert [len(blocks) for _, blocks in drawn.asked][2:] == [16] * 18
+
+
+def test_a_block_looked_back_to_is_in_the_window() -> None:
+    drawn = Drawn(Rayleigh())
+    cache = GainCache(drawn, NUM_NODES, lookback=3)
+    for block in (10, 11, 1000, 1001):
+        for back in (0, 3, 2):
+            ask(cache, [(0, 1)], block - back)
+    assert [blocks[0] for pairs, blocks in drawn.asked if pairs] == [7, 997]
 
 
 def test_windows_are_short_where_pairs_are_many(monkeypatch) -> None:
