@@ -92,7 +92,7 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
 }
 
 
-_METHODS: Mapping[str, tuple[str, ...]] = {
+_MEMBERS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("load", "find", "num_train_kept"),
     "partition": ("assign", "check", "classes_held"),
     "topology": ("build",),
@@ -101,6 +101,8 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
     "handover": ("rule",),
     "channel": ("build",),
     "path_loss": (
+        "validity_range",
+        "los_decorrelation_m",
         "path_loss_db",
         "los_probability",
         "shadow_fading_std_db",
@@ -108,9 +110,9 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
         "in_validity_range",
     ),
     "antenna": ("beam_towards", "gain_db"),
-    "shadowing": ("shadowing_db",),
-    "fading": ("power_gain",),
-    "link_adaptation": ("effective_sinr", "transmission", "check"),
+    "shadowing": ("decorrelation_m", "shadowing_db"),
+    "fading": ("coherence_time_s", "power_gain"),
+    "link_adaptation": ("is_lossless", "report_delay_s", "effective_sinr", "transmission", "check"),
     "sharing": ("media", "plan"),
     "extractor": ("build", "num_parameters", "check"),
     "expert": ("build", "num_parameters"),
@@ -122,7 +124,7 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
     "arrivals": ("times_s", "mean_rate_hz"),
     "routing": ("route",),
 }
-"""What an implementation of each family must be able to do."""
+"""What an implementation of each family must have: methods, properties, fields or class variables."""
 
 
 def families(plugins: Iterable[str | Path] = ()) -> Families:
@@ -156,14 +158,15 @@ def _add(table: dict[str, dict[str, type[Spec]]], additions: Any, where: str) ->
                 raise InputError(f"{spec!r} in family {name!r} is not a Spec with a kind", where=where)
             if spec.kind in table[name]:
                 raise InputError(f"family {name!r} already has the kind {spec.kind!r}; rename it", where=where)
-            if lacking := [method for method in _METHODS[name] if not _implements(spec, method)]:
+            if lacking := [member for member in _MEMBERS[name] if not _implements(spec, member)]:
                 raise InputError(f"{spec.__name__} in family {name!r} lacks {', '.join(lacking)}", where=where)
             table[name][spec.kind] = spec
 
 
-def _implements(spec: type[Spec], method: str) -> bool:
-    function = getattr(spec, method, None)
-    return callable(function) and not getattr(function, "__isabstractmethod__", False)
+def _implements(spec: type[Spec], member: str) -> bool:
+    if member in spec.model_fields:
+        return True
+    return hasattr(spec, member) and not getattr(getattr(spec, member), "__isabstractmethod__", False)
 
 
 def _read_plugin(path: Path) -> Any:
