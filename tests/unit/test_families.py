@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from channels.geometry import LinkGeometry
 from channels.sites import Sites
 from nmoe_sim.errors import InputError
-from nmoe_sim.families import families
+from nmoe_sim.families import _MEMBERS, _implements, families
 from nmoe_sim.inference.routing import Query
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.build import build_spec
@@ -87,6 +87,35 @@ def test_row(family, kind):
     for name in cls.model_fields:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(spec, name, getattr(spec, name))
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "lacking"),
+    [
+        ("routing", "", "route"),
+        ("path_loss", "path_loss_db los_probability shadow_decorrelation_m in_validity_range",
+         "validity_range, los_decorrelation_m, shadow_fading_std_db"),
+        ("shadowing", "decorrelation_m", "shadowing_db"),
+        ("fading", "power_gain", "coherence_time_s"),
+        ("link_adaptation", "transmission check report_delay_s", "is_lossless, effective_sinr"),
+    ],
+)  # fmt: skip
+def test_a_plugin_that_lacks_something_is_told_what(family, given, lacking, tmp_path):
+    """Methods, and the rest of a family's protocol: else a run would fail half-way."""
+    plugin = tmp_path / "mine.py"
+    members = "".join(f"    def {name}(self): ...\n" for name in given.split())
+    plugin.write_text(
+        "from typing import ClassVar\nfrom nmoe_sim.scenario.spec import Spec\n\n\n"
+        f"class Mine(Spec):\n    kind: ClassVar[str] = 'mine'\n{members}\n\n"
+        f"FAMILIES = {{{family!r}: [Mine]}}\n"
+    )
+    with pytest.raises(InputError, match=f"Mine in family '{family}' lacks {lacking}$"):
+        families([plugin])
+
+
+@pytest.mark.parametrize(("family", "kind"), ROWS)
+def test_what_a_plugin_must_have_the_built_in_ones_have(family, kind):
+    assert [member for member in _MEMBERS[family] if not _implements(FAMILIES[family][kind], member)] == []
 
 
 @pytest.mark.parametrize(("family", "kind"), ROWS)
