@@ -165,7 +165,7 @@ class Simulation:
 
     def _mean_rates_bps(self) -> dict[int, float]:
         """Return the rates of all links now, or at the last look at positions."""
-        look = 0 if self.is_static else int(self.env.now / self.step_s)
+        look = 0 if self.is_static else math.floor(self.env.now / self.step_s + 1e-9)  # as ``Sites.at`` does
         if self._mean_rates.get("look") != look:
             self._mean_rates["look"] = look
             self._mean_rates["rates"] = {
