@@ -494,3 +494,64 @@ def test_a_whole_route_loses_what_any_of_its_links_does() -> None:
     sends = [world.network.send("a", "b", 10, "features") for _ in range(30)]
     world.run(*sends)
     assert [sent.value for sent in sends] == [not is_lost(payload, 0, 0, 0.75) for payload in range(30)]
+
+
+# --- all of it at once ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharing", [EqualShare(), MaxMin()], ids=lambda policy: policy.kind)
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_every_payload_ends_once_and_the_books_balance(sharing: Sharing, seed: int) -> None:
+    """Devices that hand over, fade out and lose blocks at random, with payloads between all of them."""
+    rng = np.random.default_rng(seed)
+    places = {"bs1": (50.0, 0.0), "bs2": (0.0, 50.0)}
+    wires = [("bs0", "bs1", Wired(200.0, 0.05)), ("bs0", "bs2", Wired(100.0))]
+    topology = network([f"{d}-{s}" for d in "abcd" for s in ("bs0", "bs1", "bs2")], wires, places)
+    for name in "abcd":
+        topology.attach(name, f"bs{rng.integers(3)}")
+    rates = {
+        f"{link.src.name}>{link.dst.name}": [*rng.choice([0.0, 0.0, 40.0, 80.0, 200.0], 60).tolist(), 80.0]
+        for link in topology.links
+    }
+    band = {**LOSSY, "block_loss": 0.2, "block_s": 0.5, "outage_timeout_s": 0.7, "mean_transmissions": 1.2}
+    band["retransmission_delay_s"] = 0.1
+    retry = RetrySection(max_retries=3, backoff_s=0.1)
+    world = World(topology, rates=rates, band=band, sharing=sharing, access_delay_s=0.01, retry=retry)
+    sends: list[Event] = []
+
+    def send() -> None:
+        src, dst = rng.choice([*"abcd", "bs0", "bs1", "bs2"], 2, replace=False).tolist()
+        stage = "gate" if rng.random() < 0.4 else None
+        sends.append(world.network.send(src, dst, int(rng.integers(0, 30)), "x", stage=stage))
+
+    for t_s in np.cumsum(rng.exponential(0.3, 60)).tolist():
+        world.at(t_s, send)
+    for t_s in np.cumsum(rng.exponential(1.0, 20)).tolist():
+        device, station = rng.choice([*"abcd"]).item(), f"bs{rng.integers(3)}"
+        world.at(t_s, lambda d=device, s=station, t=t_s: hand_over(world, d, s, t + 0.2))
+    world.env.run()
+
+    assert len(sends) == 60
+    assert all(sent.triggered for sent in sends)
+    table = world.recorder.arrow("transfers").to_pandas()
+    assert set(table["outcome"]) == {"delivered", "lost", "outage", "link_down"}
+    assert (table["t_ready_s"] <= table["t_start_s"]).all()
+    assert (table["t_start_s"] <= table["t_end_s"] - table["tail_s"] + 1e-9).all()
+    assert (table["bytes_sent"] <= table["n_bytes"]).all()
+    assert (table["bytes_sent"] == table["n_bytes"])[table["outcome"].isin(["delivered", "lost"])].all()
+    joules = sum(energy_j for training in (True, False) for energy_j in world.joules(training).values())
+    assert table[["tx_energy_j", "rx_energy_j"]].sum().sum() == pytest.approx(joules)
+
+    training = table.groupby("payload_id")["stage"].first().notna()
+    for number, rows in table.groupby("payload_id"):
+        value = sends[number].value
+        if training[number]:
+            assert value is True
+        for (_, attempt), legs in rows.groupby(["t_start_s", "attempt"]):
+            assert legs["outcome"].nunique() == 1
+            assert attempt <= retry.max_retries or training[number]
+        hops = rows[rows["outcome"] == "delivered"].sort_values(["hop"])
+        assert hops["hop"].tolist() == list(range(len(hops)))  # each is delivered once
+        assert hops["src"].tolist()[1:] == hops["dst"].tolist()[:-1]
+        last = rows[rows["t_end_s"] == rows["t_end_s"].max()]
+        assert (last["outcome"] == "delivered").any() or value is False

@@ -137,6 +137,22 @@ def test_mean_delay_follows_devices_that_move() -> None:
     assert run.mean_delay_s("a", "bs0", 1000) == pytest.approx(16 * near_s)
 
 
+def test_mean_delay_is_of_the_last_look_whatever_rounding_does_to_the_time() -> None:
+    """0.3 s are three steps of 0.1 s, and 0.3 / 0.1 is less than 3."""
+
+    def moving() -> Simulation:
+        changes = {"channel": Model(), "path_loss": FreeSpace(), "fading": NoFading()}
+        topology = network(["a-bs0"], places={"a": (10.0, 0.0)})
+        return simulation(topology, radio(**changes), mobility=East(mean_speed_m_per_s=10.0, step_s=0.1))
+
+    asked_often, asked_once = moving(), moving()
+    for t_s in (0.05, 0.25, 0.3):
+        asked_often.env.run(until=t_s)
+        delay_s = asked_often.mean_delay_s("a", "bs0", 1000)
+    asked_once.env.run(until=0.3)
+    assert delay_s == asked_once.mean_delay_s("a", "bs0", 1000)
+
+
 # --- transfers ------------------------------------------------------------------------------------------
 
 
