@@ -236,7 +236,7 @@ def _coverage(options: argparse.Namespace) -> int:
     if out.suffix in _FIGURES:
         from analysis import figures
 
-        figures.save(figures.sinr_map(frame, node_table(layout.topology)), out)
+        figures.save(figures.sinr_map(frame, node_table(scenario, layout=layout)), out)
     else:
         write_map(frame, out)
     print(f"coverage: {out}")

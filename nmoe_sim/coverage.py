@@ -112,7 +112,7 @@ def coverage_map(
     return frame
 
 
-def node_table(topology: Topology) -> pd.DataFrame:
+def node_table(scenario: Scenario, *, layout: Layout | None = None) -> pd.DataFrame:
     """Return where nodes start: ``device``, ``kind``, ``x_m``, ``y_m`` as in a run's table ``devices``.
 
     And ``azimuth_deg``, the boresight of a sector, counterclockwise from east; null: it has none.
@@ -120,7 +120,8 @@ def node_table(topology: Topology) -> pd.DataFrame:
     import pandas as pd
 
     columns = ["device", "kind", "x_m", "y_m", "azimuth_deg"]
-    rows = [(n.name, n.kind, n.x_m, n.y_m, n.azimuth_deg) for n in topology.nodes]
+    nodes = (layout or check(scenario)).topology.nodes
+    rows = [(n.name, n.kind, n.x_m, n.y_m, n.azimuth_deg) for n in nodes]
     return pd.DataFrame(rows, columns=columns).astype({"azimuth_deg": "float64"})
 
 

@@ -91,7 +91,7 @@ def sinr_map(
             return figure
         low, high = np.quantile(known, [0.01, 0.99]) / _STEP_DB
         image = ax.imshow(
-            grid.to_numpy(),
+            grid.replace(-np.inf, known.min()).to_numpy(),  # an exact null of an antenna
             origin="lower",
             extent=(*_span(grid.columns.to_numpy()), *_span(grid.index.to_numpy())),
             vmin=_STEP_DB * np.floor(low),
