@@ -120,7 +120,7 @@ def _span(centres: NDArray[np.float64]) -> tuple[float, float]:
 def _nodes(ax: Axes, devices: pd.DataFrame) -> None:
     """Mark devices and base stations, these with a stroke along the boresight of each sector."""
     limits = ax.get_xlim(), ax.get_ylim()
-    stroke_m = 0.06 * min(high - low for low, high in limits)
+    stroke_m = 0.05 * min(high - low for low, high in limits)
     stations = devices[devices["kind"] == "base_station"]
     if "azimuth_deg" in devices:
         sectors = stations[stations["azimuth_deg"].notna()]
