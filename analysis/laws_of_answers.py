@@ -35,10 +35,10 @@ def _exchanges(books: Books) -> Floats:
         hosts = set(request.hosts) - {request.client}
         asked = {("features", request.client, host) for host in hosts}
         answered = {("output", host, request.client) for _, _, host in asked & arrived.keys()}
-        strange = arrived.keys() - asked - answered
-        if books.may_lack_routes:  # then it may be where a payload was given up, with no row to say so
-            given_up, strange = [*given_up, *((kind, src) for kind, src, _ in strange)], set()
-        deviations.append(len(strange) + sum(count - 1 for count in arrived.values()))
+        strange = list((arrived - Counter(asked | answered)).elements())
+        if books.may_lack_routes:  # it may be where a payload was given up, with no row to say so
+            given_up, strange = [*given_up, *((kind, src) for kind, src, _ in strange)], []
+        deviations.append(float(len(strange)))
         for kind, wanted in (("features", asked), ("output", answered)):
             missing = Counter(src for _, src, dst in wanted if (kind, src, dst) not in arrived)
             known = Counter(src for what, src in given_up if what == kind)

@@ -1,4 +1,4 @@
-"""How many bytes went where. Deviations are counts, but for ``bytes_of_hops``: bytes or relative."""
+"""How many bytes went where. Deviations are bytes; infinite for a wrong rate."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ def _hops(books: Books) -> Floats:
     missing = (hops["n_bytes"] - hops["bytes_sent"]).to_numpy(np.float64)
     part = np.where(hops["bytes_sent"] < 0, np.inf, np.maximum(-missing, 0.0))
     rate_bps = 8.0 * hops["bytes_sent"] / (hops["t_end_s"] - hops["t_start_s"])
-    off_rate = relative(hops["mean_rate_bps"].astype("float64"), rate_bps)
+    booked_bps = hops["mean_rate_bps"].astype("float64")
     instant = hops["t_end_s"] == hops["t_start_s"]
-    return np.concatenate(
-        [
-            np.where(whole, np.abs(missing), part),
-            np.where(instant, np.where(hops["mean_rate_bps"].isna(), 0.0, np.inf), off_rate) > 1e-9,
-        ]
-    )
+    right = np.where(instant, booked_bps.isna(), relative(booked_bps, rate_bps) <= 1e-9)
+    return np.concatenate([np.where(whole, np.abs(missing), part), np.where(right, 0.0, np.inf)])
 
 
 def _requests(books: Books) -> Floats:
