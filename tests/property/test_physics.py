@@ -37,7 +37,7 @@ URBAN = {
     "radio.bandwidth_hz": 1e6,
     "radio.fading": {"kind": "rayleigh", "coherence_time_s": 0.01},
 }
-NR = {"radio.link_adaptation": {"kind": "nr"}, "radio.fading": {"kind": "none"}, "radio.shadowing": {"kind": "none"}}
+NR = {**URBAN, "radio.link_adaptation": {"kind": "nr"}, "radio.bandwidth_hz": 20e6, "radio.fading": {"kind": "none"}}
 POLICIES = ["equal_share", "fifo", "round_robin", "proportional_fair", "fdma", "min_max_latency", "max_min", "csma_ca"]
 """All are work-conserving: the last of a set of transfers that start together ends the later, the slower links are."""
 ONE_BY_ONE = ["equal_share", "fifo", "fdma", "max_min", "csma_ca"]
@@ -222,7 +222,7 @@ def joules_to_send(dbm: float, distance_m: float, circuit_w: float, cap: float =
 @given(distance_m=st.floats(12, 2000))
 @SMALL
 def test_joules_radiated_for_a_bit_rise_with_power_from_the_shannon_limit(distance_m: float) -> None:
-    """P/log2(1 + aP) rises with P, because the logarithm is concave: slow is thrifty, down to N0·ln 2 at the receiver."""
+    """P/log2(1 + aP) rises with P, because the logarithm is concave: slow is thrifty, down to N0·ln 2."""
     joules = [joules_to_send(dbm, distance_m, circuit_w=0.0) for dbm in (-50, -20, 0, 10, 20, 30)]
     assert joules == sorted(joules)
     gain = (299_792_458.0 / 3.5e9 / (4 * math.pi * math.hypot(distance_m, 8.5))) ** 2
