@@ -211,6 +211,24 @@ def test_the_shadowing_laws_own_decorrelation_counts() -> None:
     assert spread_db(decorrelation_m=0.0) > 6.0
 
 
+class LongInSight(UrbanMicro):
+    """Shadowing decorrelates over a kilometre with line of sight, and over a centimetre without."""
+
+    def shadow_decorrelation_m(self, los: bool) -> float:
+        return 1000.0 if los else 0.01
+
+
+@pytest.mark.parametrize(("los", "alike"), [("always", True), ("never", False)])
+def test_each_state_has_its_own_decorrelation(los: str, alike: bool) -> None:
+    away = np.array([3.0, 4.0])
+    beside = Sites.static(np.concatenate([XY_M, XY_M[DEVICES] + away]), np.r_[HEIGHTS_M, np.full(40, 1.5)])
+    laws = {"path_loss": LongInSight(los=los), "shadowing": LogNormal(std_db=8.0)}
+    shadowed, plain = make(beside, **laws), make(beside, **{**laws, "shadowing": NoShadowing()})
+    ends = np.r_[DEVICES, DEVICES + 43], np.full(80, 40)
+    shadowing_db = shadowed.large_scale(*ends, 0.0).mean_gain_db - plain.large_scale(*ends, 0.0).mean_gain_db
+    assert (np.std(np.diff(shadowing_db.reshape(2, 40), axis=0)) < 2.0) == alike
+
+
 # --- over time ------------------------------------------------------------------------------------------
 
 

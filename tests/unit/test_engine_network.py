@@ -405,6 +405,17 @@ def test_what_waits_for_access_goes_over_the_new_base_station_without_a_failure(
     assert world.rows("hop", "attempt", "src", "dst", *TIMES) == [(0, 0, "a", "bs1", 0.0, 2.0, 4.0)]
 
 
+def test_an_interruption_holds_back_what_waits_for_access_to_a_link_that_stays() -> None:
+    """A sidelink survives the handover; its sender is busy with it until 3 s, and its access is over by then."""
+    topology = network(["a-bs0", "a-bs1", "c-bs0", "c-bs1", "a-c"], places={"bs1": (50.0, 0.0)})
+    topology.attach("a", "bs0")
+    world = World(topology, access_delay_s=1.0)
+    sent = world.network.send("a", "c", 10, "features")
+    world.at(0.5, lambda: hand_over(world, "a", "bs1", 3.0))
+    assert world.run(sent) == [4.0]
+    assert world.rows("dst", "attempt", *TIMES) == [("c", 0, 0.0, 3.0, 4.0)]
+
+
 def test_nothing_starts_from_or_to_a_node_that_is_quiet() -> None:
     world = World()
     world.network.quiet("a", 3.0)

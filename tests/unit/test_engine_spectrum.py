@@ -113,6 +113,7 @@ def test_parts_of_the_band_in_the_simplest_cases() -> None:
     assert colours(cells, 1) == [0] * 7
     assert sorted(colours(cells, 7)) == list(range(7))
     assert colours((), 3) == []
-    # along a line, two parts alternate whatever rounding does to the distances
-    line = [Node(f"bs{i}", "base_station", 0.1 * i, 0.0) for i in range(20)]
+    line = [Node(f"bs{i}", "base_station", 10.0 * i, 0.0) for i in range(20)]
     assert colours(line, 2) == [0, 1] * 10
+    # of equals the first, whatever rounding does: 0.7 - 0.4 is less than 0.4 - 0.1
+    assert colours([Node(f"bs{i}", "base_station", x_m, 0.0) for i, x_m in enumerate((0.7, 0.1, 0.4))], 2) == [0, 1, 0]
