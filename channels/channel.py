@@ -101,7 +101,7 @@ class Channel:
         self._reciprocal = reciprocal
         coherence_s = fading.coherence_time_s
         self.block_s: float = coherence_s if coherence_s is not None else math.inf if sites.is_static else sites.step_s
-        self._los_field = self._field("los", path_loss.los_decorrelation_m)
+        self._los_field = self._field("los", path_loss.los_decorrelation_m, smooth=True)
         self._shadowing_fields = [
             self._field(f"shadowing/{'los' if los else 'nlos'}", self._decorrelation_m(los)) for los in (False, True)
         ]
@@ -111,8 +111,10 @@ class Channel:
         own_m = self._shadowing.decorrelation_m
         return self._path_loss.shadow_decorrelation_m(los) if own_m is None else own_m
 
-    def _field(self, name: str, decorrelation_m: float) -> PairField | None:
-        return PairField(self._uniform, name, decorrelation_m=decorrelation_m) if decorrelation_m else None
+    def _field(self, name: str, decorrelation_m: float, *, smooth: bool = False) -> PairField | None:
+        if not decorrelation_m:
+            return None
+        return PairField(self._uniform, name, decorrelation_m=decorrelation_m, smooth=smooth)
 
     def large_scale(self, src: ArrayLike, dst: ArrayLike, t_s: ArrayLike) -> LargeScale:
         """See ``Propagation``."""

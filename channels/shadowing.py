@@ -48,7 +48,7 @@ class PairField:
     A sum of M plane waves over both ends, made symmetric and brought to unit variance:
 
         F(a, b) = √(2/M) Σ_m cos(k_m·a + q_m·b + φ_m)
-        S(a, b) = (F(a, b) + F(b, a)) / √(2 (1 + ρ(|a-b|)²)),  ρ(d) = exp(-d/D)
+        S(a, b) = (F(a, b) + F(b, a)) / √(2 (1 + ρ(|a-b|)²)),  ρ(d) = exp(-d/D), or exp(-(d/D)²) if smooth
 
     So S(a, b) = S(b, a); along the path of one end, far from the other, the correlation is ρ; and
     the links of two pairs of ends that are d and d' apart correlate by ρ(d)·ρ(d'). Where the ends are within
@@ -62,6 +62,9 @@ class PairField:
         Fields of other names are independent.
     decorrelation_m : float
         Distance D over which the correlation falls by e, above 0.
+    smooth : bool
+        Whether the field is smooth: it then crosses a threshold along clean borders, where the exponential's,
+        whose paths are rough, goes to and fro. Meant for states, such as line of sight.
     num_waves : int
         Number of waves M, a multiple of 8.
 
@@ -72,24 +75,27 @@ class PairField:
 
     Notes
     -----
-    The wave vectors follow the spectral density of ρ in the plane, p(k) = D²/(2π)·(1 + D²k²)^(-3/2), whose
-    radial distribution inverts to k = √((1-u)^(-2) - 1)/D. They are the points of a Kronecker sequence in four
-    dimensions (both radii and both directions), shifted at random: each is exactly so distributed, and
-    together they fill the spectrum more evenly than independent ones. Over seeds, mean, variance and
-    correlation are exact. Within one run, that is for one set of waves, M = 256 keeps the correlation along a
-    path within 0.02 of ρ (root mean square) and that of links which differ in both ends within 0.04; for the
-    former, independent waves would have to be six times as many. A value is the sum of 2M cosines: its
-    excess kurtosis is about -2/M, -0.01, which takes a million draws to tell from a normal variable's.
+    The wave vectors follow the spectral density of ρ in the plane, p(k) = D²/(2π)·(1 + D²k²)^(-3/2), whose radial
+    distribution inverts to k = √((1-u)^(-2) - 1)/D (smooth: a normal density, k = 2·√(-ln(1-u))/D). They are the
+    points of a Kronecker sequence in four dimensions (both radii and both directions), shifted at random: each is
+    exactly so distributed, and together they fill the spectrum more evenly than independent ones. Over seeds, mean,
+    variance and correlation are exact. Within one run, that is for one set of waves, M = 256 keeps the correlation
+    along a path within 0.02 of ρ (root mean square) and that of links which differ in both ends within 0.04; for
+    the former, independent waves would have to be six times as many. A value is the sum of 2M cosines: its excess
+    kurtosis is about -2/M, -0.01, which takes a million draws to tell from a normal variable's.
 
     Heights play no part (TR 38.901 correlates in the horizontal plane).
     """
 
-    def __init__(self, uniform: UniformDraws, name: str, *, decorrelation_m: float, num_waves: int = 256) -> None:
+    def __init__(
+        self, uniform: UniformDraws, name: str, *, decorrelation_m: float, smooth: bool = False, num_waves: int = 256
+    ) -> None:
         if not decorrelation_m > 0.0:
             raise ValueError(f"decorrelation_m is {decorrelation_m}; it must be above 0")
         if num_waves < 8 or num_waves % 8:
             raise ValueError(f"num_waves is {num_waves}; it must be a positive multiple of 8")
         self.decorrelation_m = decorrelation_m
+        self.smooth = smooth
         self._num_waves = num_waves
         waves = np.arange(num_waves)
         points = (waves * _KRONECKER[:, None] + uniform(f"{name}/waves", np.arange(4))[:, None]) % 1.0
@@ -98,7 +104,8 @@ class PairField:
         self._phases = 2.0 * np.pi * uniform(f"{name}/phases", waves)
 
     def _wave_vectors(self, radius: FloatArray, direction: FloatArray) -> tuple[FloatArray, FloatArray]:
-        wave_number = np.sqrt((1.0 - radius) ** -2 - 1.0) / self.decorrelation_m
+        turns = 2.0 * np.sqrt(-np.log1p(-radius)) if self.smooth else np.sqrt((1.0 - radius) ** -2 - 1.0)
+        wave_number = turns / self.decorrelation_m
         return wave_number * np.cos(2.0 * np.pi * direction), wave_number * np.sin(2.0 * np.pi * direction)
 
     def phasors(self, positions_m: ArrayLike) -> Phasors:
@@ -176,7 +183,8 @@ class PairField:
     def _scale(self, offsets_m: FloatArray) -> FloatArray:
         """Return 1/√(M·(1 + ρ²)) at offsets [..., 2]."""
         distance_m = np.hypot(offsets_m[..., 0], offsets_m[..., 1])
-        rho_squared = np.exp(distance_m * (-2.0 / self.decorrelation_m))
+        relative = distance_m / self.decorrelation_m
+        rho_squared = np.exp(-2.0 * (relative**2 if self.smooth else relative))
         return np.asarray(1.0 / np.sqrt(self._num_waves * (1.0 + rho_squared)))
 
 

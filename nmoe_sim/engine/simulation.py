@@ -152,7 +152,8 @@ class Simulation:
         """Return the time a payload takes over its route without contention, at mean SNR.
 
         It is what a planner can know: the sum over hops of access delay and size over rate (end to end:
-        over the slowest), and delays of wires. Infinite without a route, 0 from a device to itself.
+        over the slowest), and delays of wires. A hop that has no rate costs the outage timeout where nodes
+        move, since it may have one next time; else it is infinite, as without a route. 0 from a device to itself.
         """
         try:
             hops = self.topology.route(src, dst)
@@ -160,7 +161,8 @@ class Simulation:
             return math.inf
         rates = self._mean_rates_bps()
         waits_s = sum(self.network.access_delay_s if li.wired is None else li.wired.delay_s for li in hops)
-        times_s = [8.0 * n_bytes / rates[link.index] if rates[link.index] else math.inf for link in hops]
+        dead_s = math.inf if self.is_static else self.ether.radio.outage_timeout_s
+        times_s = [8.0 * n_bytes / rates[link.index] if rates[link.index] else dead_s for link in hops]
         return waits_s + (max(times_s, default=0.0) if self.network.end_to_end else sum(times_s))
 
     def _mean_rates_bps(self) -> dict[int, float]:

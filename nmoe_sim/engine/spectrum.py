@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmoe_sim.engine.topology import Link, Node, Topology
+from nmoe_sim.engine.topology import Node, Topology
 from nmoe_sim.scenario.scenario import RadioSection
 
 

@@ -92,6 +92,21 @@ def test_one_run_decorrelates_as_the_seeds_do_together() -> None:
     assert np.sqrt(np.mean(np.square(errors))) < 0.03  # 0.02, and the estimate's own spread
 
 
+def test_a_smooth_field_is_squared_exponential_along_a_path() -> None:
+    places = [DEVICE, *(DEVICE + step * D * AWAY for step in STEPS), CELL + 0.3 * D * AWAY]
+    draws = np.array(
+        [
+            PairField(RandomStreams(seed).uniform, "los", decorrelation_m=D, smooth=True).at(CELL, places)
+            for seed in range(NUM_SEEDS)
+        ]
+    ).T
+    half_width = Z_999 / np.sqrt(NUM_SEEDS - 3)
+    for values in draws:
+        assert stats.kstest(values, "norm").pvalue > 0.001
+    for values, step in zip(draws[1:3], STEPS, strict=True):
+        assert abs(np.arctanh(np.corrcoef(draws[0], values)[0, 1]) - np.arctanh(np.exp(-(step**2)))) < half_width
+
+
 def test_fields_of_other_names_are_independent() -> None:
     uniform = RandomStreams(3).uniform
     positions = RandomStreams(3).generator("positions").uniform(-1000 * D, 1000 * D, (2, 3000, 2))
