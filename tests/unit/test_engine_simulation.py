@@ -106,6 +106,15 @@ def test_mean_delay_without_a_route_or_a_rate_is_infinite() -> None:
     assert 0 < run.mean_delay_s("a", "b", 1) < math.inf
 
 
+def test_a_hop_without_a_rate_costs_the_outage_timeout_where_nodes_move() -> None:
+    """It may have one at the next look; who never moves never has."""
+    changes = {"channel": Given(table({"bs0>b": 1e-9})), "outage_timeout_s": 2.5, "access_delay_s": 0.25}
+    topology = network(["a-bs0", "b-bs0"])
+    assert simulation(topology, radio(**changes)).mean_delay_s("a", "b", 1) == math.inf
+    moving = simulation(topology, radio(**changes), mobility=East())
+    assert moving.mean_delay_s("a", "b", 1) == pytest.approx(0.25 + 2.5 + moving.mean_delay_s("bs0", "b", 1))
+
+
 def test_mean_delay_is_what_a_lone_payload_takes_without_fading() -> None:
     run = two_cells(access_delay_s=0.01)
     run.network.send("a", "b", 1_000_000, "features")
