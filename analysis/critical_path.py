@@ -20,8 +20,16 @@ from analysis.spans import Span, Step, Tables, steps_of_requests
 
 __all__ = ["BrokenPathError", "Span", "critical_path", "critical_paths", "latency_breakdown"]
 
-_COMMON = ("queue_s", "access_s", "recovery_backoff_s", "recovery_failed_s", "recovery_interruption_s")
-_COMMON += ("delay_harq_s", "delay_wire_s", "deadline_s")
+_COMMON = (
+    "queue_s",
+    "access_s",
+    "recovery_backoff_s",
+    "recovery_failed_s",
+    "recovery_interruption_s",
+    "delay_harq_s",
+    "delay_wire_s",
+    "deadline_s",
+)
 
 
 class BrokenPathError(ValueError):
@@ -128,7 +136,7 @@ def _walk(request: int, client: str, arrival_s: float, done_s: float, steps: lis
             if same_payload is None:
                 left.remove(step)
             span, same_payload = step.span, step.before
-        elif path and place == client and same_payload is None and all(span.what != "deadline" for span in path):
+        elif len(path) == 1 and place == client and same_payload is None:
             come_s = [step.span.t_end_s for step in left if step.ends_at(client) == client]
             since_s = max((end_s for end_s in come_s if end_s < t_s), default=arrival_s)
             span = Span("deadline", "deadline", client, client, since_s, since_s, t_s)

@@ -59,7 +59,8 @@ def _by_request(books: Books) -> Iterator[tuple[Any, Counter[tuple[str, str, str
             arrived.setdefault(request, Counter())[kind, src, dst] += 1
         else:
             given_up.setdefault(request, []).append((kind, src))
-    for row in books.tables["requests"].itertuples(index=False):
+    rows: Iterator[Any] = books.tables["requests"].itertuples(index=False)
+    for row in rows:
         yield row, arrived.get(row.request_id, Counter()), given_up.get(row.request_id, [])
 
 
@@ -67,7 +68,7 @@ def _outcomes(books: Books) -> Floats:
     inference = books.scenario["inference"]
     policy, deadline_s = inference["at_deadline"], inference["deadline_s"]
     payloads = books.payloads[books.payloads["phase"] == "inference"]
-    last_s = payloads.groupby("request_id")["t_end_s"].max()
+    last_s: dict[Any, float] = payloads.groupby("request_id")["t_end_s"].max().to_dict()
     deviations = []
     for request, _, given_up in _by_request(books):
         used, asked = len(request.experts_used), len(request.experts)

@@ -75,8 +75,8 @@ def _handovers(books: Books) -> Any:
 LAWS = (
     Law(
         "attachment",
-        "A device exchanges hops only with the base station it is attached to, and none lasts beyond the handover; each "
-        "handover leaves the base station that the one before it led to.",
+        "A device exchanges hops only with the base station it is attached to, and none lasts beyond the handover; "
+        "each handover leaves the base station that the one before it led to.",
         TOLERANCE,
         _attachment,
     ),

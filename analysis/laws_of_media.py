@@ -83,8 +83,8 @@ def _wires(books: Books) -> Floats:
 LAWS = (
     Law(
         "airtime",
-        "A radio is on for a hop at most from its first bit to its last; under equal_share for ∫ dt/n, n the hops on its "
-        "medium, under fdma ∫ dt/n, n the hops of its radio. Where hops take turns both ends are on for as long.",
+        "A radio is on for a hop at most from its first bit to its last; under equal_share for ∫ dt/n, n the hops on "
+        "its medium, under fdma ∫ dt/n, n the hops of its radio. Where hops take turns both ends are on for as long.",
         TOLERANCE,
         _airtime,
     ),
@@ -102,7 +102,9 @@ LAWS = (
         TOLERANCE,
         _capacity,
     ),
-    Law("in_order", "Under fifo a hop is on air only once all that started before it are through.", TOLERANCE, _in_order),
+    Law(
+        "in_order", "Under fifo a hop is on air only once all that started before it are through.", TOLERANCE, _in_order
+    ),
     Law(
         "wires",
         "A wire takes no airtime and no energy, carries at most its capacity in any interval and delays by what it "

@@ -40,12 +40,13 @@ def _largest_snr_db(books: Books) -> Floats:
     tx_dbm = {"base_station": radio["base_station_tx_power_dbm"], "device": radio["tx_power_dbm"]}
     figure_db = {"base_station": radio["base_station_noise_figure_db"], "device": radio["noise_figure_db"]}
     src, dst = (hops[end].map(books.devices["kind"]) for end in ("src", "dst"))
-    loss_db = books.tables["links"].groupby(["src", "dst"])["path_loss_db"].first()
-    loss_db = loss_db.reindex(pd.MultiIndex.from_frame(hops[["src", "dst"]])).to_numpy(np.float64)
-    received_w = dbm_to_watt(src.map(tx_dbm) + src.map(gain_dbi) + dst.map(gain_dbi) - loss_db)
+    losses_db = books.tables["links"].groupby(["src", "dst"])["path_loss_db"].first()
+    loss_db = losses_db.reindex(pd.MultiIndex.from_frame(hops[["src", "dst"]])).to_numpy(np.float64)
+    sent_dbm = src.map(tx_dbm) + src.map(gain_dbi) + dst.map(gain_dbi)
+    received_w = dbm_to_watt(sent_dbm.to_numpy(np.float64) - loss_db)
     noise_w = thermal_noise_w(_bandwidth_hz(books), dst.map(figure_db).to_numpy(np.float64))
     snr = np.asarray(received_w, np.float64) * fading_gain / noise_w
-    return np.asarray(10.0 * np.log10(snr) + 1e-9)
+    return np.asarray(10.0 * np.log10(snr) + 1e-9, np.float64)
 
 
 def _bandwidth_hz(books: Books) -> Floats:
@@ -87,7 +88,7 @@ def _has_one_sinr(books: Books) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         return np.ones(len(hops), np.bool_)
     begin, end = np.floor(hops["t_start_s"] / block_s), np.floor(hops["t_off_s"] / block_s)
     clear_s = np.minimum(hops["t_start_s"] - begin * block_s, (begin + 1) * block_s - hops["t_off_s"])
-    return ((begin == end) & (clear_s > TOLERANCE * block_s)).to_numpy()
+    return np.asarray((begin == end) & (clear_s > TOLERANCE * block_s), np.bool_)
 
 
 LAWS = (
@@ -100,8 +101,8 @@ LAWS = (
     ),
     Law(
         "rate",
-        "A hop carries at most its airtime times its link's rate, by Shannon's formula at its SINR or at the largest one "
-        "possible; exactly that while its SINR is one, no errors occur and hops take turns on the whole band.",
+        "A hop carries at most its airtime times its link's rate, by Shannon's formula at its SINR or at the largest "
+        "one possible; exactly that while its SINR is one, no errors occur and hops take turns on the whole band.",
         TOLERANCE,
         _rate,
     ),

@@ -55,11 +55,11 @@ def _attempts(books: Books) -> Floats:
 def _access(books: Books) -> Floats:
     moves, radio = books.moves, books.scenario["radio"]
     retry = radio["retry"]
-    doublings = np.minimum(moves["attempt"] - 1, 60).clip(lower=0)
-    pause_s = np.minimum(retry["max_backoff_s"], retry["backoff_s"] * 2.0**doublings).where(moves["attempt"] > 0, 0.0)
+    doublings = (moves["attempt"] - 1).clip(0, 60)
+    pause_s = (retry["backoff_s"] * 2.0**doublings).clip(upper=retry["max_backoff_s"]).where(moves["attempt"] > 0, 0.0)
     least_s = pause_s + radio["access_delay_s"] * moves["num_radio_legs"]
     excess_s = moves["t_start_s"] - moves["t_ready_s"] - least_s
-    return np.where(_may_wait_longer(books, moves), np.maximum(-excess_s, 0.0), excess_s.abs())
+    return np.asarray(np.where(_may_wait_longer(books, moves), np.maximum(-excess_s, 0.0), excess_s.abs()), np.float64)
 
 
 def _may_wait_longer(books: Books, moves: pd.DataFrame) -> pd.Series[bool]:

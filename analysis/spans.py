@@ -118,9 +118,10 @@ def _together(rows: list[list[Any]]) -> Iterator[list[list[Any]]]:
 
 
 def _span(legs: list[list[Any]], interruptions: dict[str, list[tuple[float, float]]]) -> Span:
-    _, attempt, kind, src, _, *times_s, _, _, outcome = legs[0]
+    _, attempt, kind, src, _, ready_s, start_s, end_s, _, _, outcome = legs[0]
     delivered = outcome == "delivered"
-    span = Span("transfer" if delivered else "failed", kind, src, legs[-1][4], *times_s, attempt=attempt)
+    what: Literal["transfer", "failed"] = "transfer" if delivered else "failed"
+    span = Span(what, kind, src, legs[-1][4], ready_s, start_s, end_s, attempt=attempt)
     if interruptions:
         ends = {name for leg in legs for name in leg[3:5]}
         span = replace(span, interruption_s=_overlap_s(interruptions, ends, span.t_ready_s, span.t_start_s))

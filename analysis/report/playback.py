@@ -98,7 +98,7 @@ def _links(run: ReportRun, index: dict[str, int], window_s: tuple[float, float])
     linked = [[t_s, _pairs(index, rows)] for t_s, rows in samples.groupby("t_s")]
     for device, t_s, old, new in handovers[["device", "t_s", "from_station", "to_station"]].itertuples(index=False):
         i = sum(sample_s <= t_s for sample_s, _ in linked)
-        if 0 < i and begin_s <= t_s <= window_s[1]:
+        if i > 0 and begin_s <= t_s <= window_s[1]:
             pairs = [pair for pair in linked[i - 1][1] if pair != sorted((index[device], index[old]))]
             linked.insert(i, [t_s, sorted([*pairs, sorted((index[device], index[new]))])])
     return [[_us(t_s, begin_s), pairs] for t_s, pairs in linked]

@@ -55,7 +55,7 @@ class ReportRun:
     unanswered: Ids
 
     def tables_of(self, ids: Iterable[int]) -> dict[str, pd.DataFrame]:
-        """Return ``requests``, ``transfers`` and ``compute`` of some of the requests looked at closely, and handovers."""
+        """Return ``requests``, ``transfers``, ``compute`` of some requests looked at closely, and ``handovers``."""
         wanted = set(map(int, ids))
         everything = {"requests": self.closely, **{name: self.tables[name] for name in _PER_REQUEST}}
         chosen = {name: table[table["request_id"].isin(wanted)] for name, table in everything.items()}

@@ -257,13 +257,21 @@ DOCTORED: list[tuple[str, str, Callable[[Copy], None]]] = [
     ("wires", "a radio hop without airtime", change("transfers", "airtime_s", lambda _: None, anything)),
     ("wires", "a radio hop without an SINR", change("transfers", "sinr_db", lambda _: None, anything)),
     ("attempts", "a second attempt without a first", change("transfers", "attempt", plus(1), anything)),
-    ("attempts", "lost and not tried again", change("transfers", "outcome", lambda _: "lost", of(kind="output", hop=1))),
+    (
+        "attempts",
+        "lost and not tried again",
+        change("transfers", "outcome", lambda _: "lost", of(kind="output", hop=1)),
+    ),
     ("attempts", "training gave up", change("transfers", "outcome", lambda _: "lost", of(kind="model_up", hop=0))),
     ("bytes_of_hops", "some got lost on the way", change("transfers", "bytes_sent", plus(-1), anything)),
     ("bytes_of_hops", "another rate", change("transfers", "mean_rate_bps", times(1.0 + 1e-6), anything)),
     ("bytes_of_hops", "no rate", change("transfers", "mean_rate_bps", lambda _: None, anything)),
     ("outcomes", "failed without a loss", change("requests", "outcome", lambda _: "failed", of(outcome="expired"))),
-    ("outcomes", "completed without a time", change("requests", "outcome", lambda _: "completed", of(outcome="expired"))),
+    (
+        "outcomes",
+        "completed without a time",
+        change("requests", "outcome", lambda _: "completed", of(outcome="expired")),
+    ),
     ("outcomes", "expired where nothing does", lambda copy: copy.scenario["inference"].update(at_deadline="wait")),
     ("outcomes", "partial answers", lambda copy: copy.scenario["inference"].update(at_deadline="expire")),
     ("energy_of_jobs", "too much", change("compute", "energy_j", times(1.0 + 1e-8), anything)),
@@ -359,7 +367,10 @@ def after_handover(copy: Copy) -> None:
     """Have a device hand over just before one of its hops."""
     hops = copy.tables["transfers"]
     hop = hops[hops["src"].str.startswith("dev")].iloc[-1]
-    copy.tables["handovers"].loc[copy.tables["handovers"].index[-1], ["device", "t_s"]] = [hop.src, hop.t_start_s - 0.01]
+    copy.tables["handovers"].loc[copy.tables["handovers"].index[-1], ["device", "t_s"]] = [
+        hop.src,
+        hop.t_start_s - 0.01,
+    ]
 
 
 def hold_the_medium(copy: Copy) -> None:
@@ -372,7 +383,12 @@ def hold_the_medium(copy: Copy) -> None:
 OTHERS: list[tuple[str, str, str, Callable[[Copy], None]]] = [
     ("moving", "routes", "an attempt elsewhere", change("transfers", "src", lambda _: "dev9", retried)),
     ("moving", "routes", "an attempt too soon", change("transfers", "t_ready_s", plus(-1e-8), retried)),
-    ("moving", "attempts", "one is missing", drop("transfers", lambda t: (t["outcome"] == "lost") & t["stage"].notna())),
+    (
+        "moving",
+        "attempts",
+        "one is missing",
+        drop("transfers", lambda t: (t["outcome"] == "lost") & t["stage"].notna()),
+    ),
     ("moving", "attempts", "counted twice", change("transfers", "attempt", plus(1), retried)),
     ("moving", "attempts", "too many", change("transfers", "attempt", plus(1), of(stage=None))),
     ("moving", "attempts", "given up too early", lambda copy: copy.scenario["radio"]["retry"].update(max_retries=1)),
@@ -382,7 +398,12 @@ OTHERS: list[tuple[str, str, str, Callable[[Copy], None]]] = [
     ("moving", "wires", "airtime on a wire", change("transfers", "airtime_s", lambda _: 1e-9, wired)),
     ("moving", "wires", "too short a wire", change("transfers", "tail_s", plus(-1e-6), wired)),
     ("moving", "wires", "more than it carries", change("transfers", "bytes_sent", times(10**6), wired)),
-    ("moving", "attachment", "another base station", change("transfers", "dst", lambda _: "bs2", of(src="dev1", medium="uplink:bs0"))),
+    (
+        "moving",
+        "attachment",
+        "another base station",
+        change("transfers", "dst", lambda _: "bs2", of(src="dev1", medium="uplink:bs0")),
+    ),
     ("moving", "attachment", "from nowhere", change("handovers", "from_station", lambda _: "bs9", anything)),
     ("moving", "attachment", "lasts beyond", change("handovers", "t_s", plus(-0.02), anything)),
     ("moving", "interruption", "too early", after_handover),
@@ -405,7 +426,9 @@ OTHERS: list[tuple[str, str, str, Callable[[Copy], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "law", "how", "doctor"), OTHERS, ids=[f"{n}, {law}: {how}" for n, law, how, _ in OTHERS])
+@pytest.mark.parametrize(
+    ("name", "law", "how", "doctor"), OTHERS, ids=[f"{n}, {law}: {how}" for n, law, how, _ in OTHERS]
+)
 def test_a_law_fails_on_other_doctored_runs(
     results: dict[str, RunResult], name: str, law: str, how: str, doctor: Callable[[Copy], None]
 ) -> None:

@@ -178,9 +178,11 @@
         if (device.kind === "base_station") { context.fillStyle = fill; context.fillRect(x(device) - radius, y(device) - radius, 2 * radius, 2 * radius); }
         else circle(x(device), y(device), radius, fill, colors.bg, 1.5);
         if (many) return;
+        const here = device.kind === "base_station" ? run.devices.filter((d) => d.kind === device.kind && d.x === device.x && d.y === device.y) : [device];
+        if (here[0] !== device) return;  // sectors of a site share a label
         context.textAlign = "center";
         context.font = "11px system-ui, sans-serif"; context.fillStyle = colors.text;
-        context.fillText(device.name, x(device), y(device) - radius - 6);
+        context.fillText(here.map((d) => d.name).join(" "), x(device), y(device) - radius - 6);
         if (device.experts.length) {
           const shown = device.experts.slice(0, 4).map((e) => "E" + e).join(" ") + (device.experts.length > 4 ? " …" : "");
           context.font = "10px system-ui, sans-serif"; context.fillStyle = colors.muted;
