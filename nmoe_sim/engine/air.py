@@ -156,23 +156,24 @@ class Air:
         if math.isinf(self.block_s):
             block = 0
         if not self._first_block <= block < self._first_block + self._num_blocks:
-            self._open_window(block)
+            self._open_window(block, sorted(self._used))
+            self._used.clear()
         if link not in self._columns:
-            if len(self._columns) * self._num_blocks > 2 * CHUNK:
-                self._open_window(block)
-            # as many more as there are, so that all of many links take few calls
+            # others too, as all of many links one by one would take long; in proportion to those in use
             others = (i for i in (*range(link + 1, len(self.medium)), *range(link)) if i not in self._columns)
-            new = [link, *islice(others, min(len(self._columns), CHUNK // self._num_blocks))]
-            self._columns.update(zip(new, self._alone(new), strict=True))
+            room = 8 * len(self._used) + 15 - len(self._columns)
+            new = [link, *islice(others, max(0, room))]
+            if self._num_blocks > 1 and (len(self._columns) + len(new)) * self._num_blocks > 2 * CHUNK:
+                self._open_window(block, [*self._columns, *new])
+            else:
+                self._columns.update(zip(new, self._alone(new), strict=True))
         self._used.add(link)
         return self._columns[link]
 
-    def _open_window(self, block: int) -> None:
-        used = sorted(self._used)
-        self._used.clear()
-        self._first_block = block
-        self._num_blocks = 1 if math.isinf(self.block_s) else min(LONGEST, max(1, CHUNK // max(1, len(used))))
-        self._columns = dict(zip(used, self._alone(used), strict=True))
+    def _open_window(self, block: int, links: list[int]) -> None:
+        most = min(LONGEST, max(1, CHUNK // max(1, len(links))))
+        self._first_block, self._num_blocks = block, 1 if math.isinf(self.block_s) else most
+        self._columns = dict(zip(links, self._alone(links), strict=True))
 
     def _alone(self, links: list[int]) -> list[tuple[list[float], list[float]]]:
         """Return rates and SINRs of links in all blocks of the window."""
