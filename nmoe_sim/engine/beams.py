@@ -18,13 +18,15 @@ class Beams:
     """Antenna gains between nodes.
 
     A node points its best beam at whom it talks to; so an interferer is heard with the beam it points at
-    its own peer, by the beam the receiver points at its own. Beams follow positions without delay or error.
+    its own peer, by the beam the receiver points at its own. A node without an azimuth turns its whole antenna
+    there, as if it had one on every side; only azimuths turn, not downtilts. Beams follow positions without
+    delay or error.
 
     Parameters
     ----------
     sites : Sites
     azimuth_deg : ndarray of float64 [N]
-        Boresight of each node, counter-clockwise from east.
+        Boresight of each node, counter-clockwise from east; nan: none.
     station_antenna, device_antenna : AntennaLaw
     """
 
@@ -61,8 +63,12 @@ class Beams:
                 here = (looks == look) & of_kind[at]
                 if here.any():
                     nodes = at[here]
-                    beam = law.beam_towards(*self._direction(xy_m, nodes, peer[here]))
-                    gain_db[here] = law.gain_db(beam, *self._direction(xy_m, nodes, towards[here]))
+                    peer_azimuth_rad, peer_elevation_rad = self._direction(xy_m, nodes, peer[here])
+                    azimuth_rad, elevation_rad = self._direction(xy_m, nodes, towards[here])
+                    boresight_rad = self._azimuth_rad[nodes]
+                    boresight_rad = np.where(np.isnan(boresight_rad), peer_azimuth_rad, boresight_rad)
+                    beam = law.beam_towards(peer_azimuth_rad - boresight_rad, peer_elevation_rad)
+                    gain_db[here] = law.gain_db(beam, azimuth_rad - boresight_rad, elevation_rad)
         return db_to_linear(gain_db)
 
     def link_gain(self, src: IntArray, dst: IntArray, t_s: ArrayLike) -> FloatArray:
@@ -70,11 +76,11 @@ class Beams:
         return np.asarray(self.gain(src, dst, dst, t_s) * self.gain(dst, src, src, t_s))
 
     def direction(self, of: IntArray, to: IntArray, t_s: float) -> tuple[FloatArray, FloatArray]:
-        """Return azimuths of nodes ``to`` from the boresights of nodes ``of``, and elevations above the horizon."""
+        """Return azimuths in which nodes ``of`` see nodes ``to``, from east, and elevations above the horizon."""
         return self._direction(self._sites.at([t_s])[0], of, to)
 
     def _direction(self, xy_m: FloatArray, of: IntArray, to: IntArray) -> tuple[FloatArray, FloatArray]:
         offset_m = xy_m[to] - xy_m[of]
         east_m, north_m = offset_m[..., 0], offset_m[..., 1]
         up_m = self._sites.heights_m[to] - self._sites.heights_m[of]
-        return np.arctan2(north_m, east_m) - self._azimuth_rad[of], np.arctan2(up_m, np.hypot(east_m, north_m))
+        return np.arctan2(north_m, east_m), np.arctan2(up_m, np.hypot(east_m, north_m))

@@ -86,7 +86,7 @@ class Ether:
         antennas = (radio.base_station_antenna, radio.device_antenna)
         beams = None
         if any(antenna.kind != "isotropic" or antenna.gain_dbi for antenna in antennas):
-            azimuth_deg = np.array([node.azimuth_deg or 0.0 for node in topology.nodes])
+            azimuth_deg = np.array([node.azimuth_deg for node in topology.nodes], dtype=np.float64)
             beams = Beams(sites, azimuth_deg, *antennas)
         lookback = math.ceil(radio.link_adaptation.report_delay_s / propagation.block_s)
         gains = GainCache(propagation, len(sites), lookback if lookback <= LONGEST else 0)

@@ -26,6 +26,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _AT_ONCE = 4096
+_TURNS = 64
+"""Points that stand for all those an antenna turns to."""
 
 
 class FullLoad:
@@ -59,7 +61,7 @@ class FullLoad:
             ids=np.append(nodes.ids[which], len(topology.devices) + np.arange(num_points)),
             is_station=np.append(nodes.is_station[which], np.zeros(num_points, np.bool_)),
         )
-        azimuth_deg = np.append([node.azimuth_deg or 0.0 for node, _ in senders], np.zeros(num_points))
+        azimuth_deg = np.array([node.azimuth_deg for node, _ in senders], dtype=np.float64)
         by_stations = bool(nodes.is_station[which[0]])
         self._antenna: AntennaLaw = radio.base_station_antenna if by_stations else radio.device_antenna
         self._own_antenna: AntennaLaw = radio.device_antenna
@@ -68,9 +70,15 @@ class FullLoad:
         self._tx_w = np.array([tx_power_w(radio, node) for node, _ in senders])
         self._noise_w = thermal_noise_w([a.bandwidth_hz for _, a in senders], radio.noise_figure_db)
         tx, rx = np.arange(len(senders)), len(senders) + np.arange(num_points)
-        beams = Beams(sites, azimuth_deg, radio.base_station_antenna, radio.device_antenna)
+        beams = Beams(
+            sites,
+            np.append(azimuth_deg, np.full(num_points, np.nan)),
+            radio.base_station_antenna,
+            radio.device_antenna,
+        )
+        self._boresight_rad = np.deg2rad(azimuth_deg)
         pairs = np.broadcast_arrays(tx[:, None], rx)
-        # azimuths and elevations [T, P] in which transmitters see points, and points them
+        # azimuths from east and elevations [T, P] in which transmitters see points, and points them
         self._to_points, self._to_senders = (beams.direction(a, b, 0.0) for a, b in (pairs, pairs[::-1]))
         self.large: LargeScale = _large_scale(radio.channel.build(sites, radio, streams.uniform), tx, rx)
         reach_m = None if by_stations else topology.sidelink_range_m
@@ -79,9 +87,15 @@ class FullLoad:
     @cached_property
     def received_w(self) -> FloatArray:
         """Mean powers received, antennas included, beams at each other [T, P]."""
+        boresight_rad, azimuth_rad = self._boresight_rad[:, None], self._to_points[0]
+        off_rad = np.where(np.isnan(boresight_rad), 0.0, azimuth_rad - boresight_rad)
+        turned_rad = np.zeros(off_rad.shape)
         antennas_db = sum(
             antenna.gain_db(antenna.beam_towards(*direction), *direction)
-            for antenna, direction in ((self._antenna, self._to_points), (self._own_antenna, self._to_senders))
+            for antenna, direction in (
+                (self._antenna, (off_rad, self._to_points[1])),
+                (self._own_antenna, (turned_rad, self._to_senders[1])),
+            )
         )
         return np.asarray(self._tx_w[:, None] * db_to_linear(self.large.mean_gain_db + antennas_db))
 
@@ -120,16 +134,26 @@ class FullLoad:
         gain = np.zeros(heard.shape)
         for sender in np.flatnonzero(heard.any(axis=1)).tolist():
             gain[sender] = self._mean_beam_gain(sender)
-        own_beam = self._own_antenna.beam_towards(*(axis[self.own] for axis in self._to_senders))
-        gain *= db_to_linear(self.large.mean_gain_db + self._own_antenna.gain_db(own_beam, *self._to_senders))
+        azimuth_rad, elevation_rad = self._to_senders
+        own_beam = self._own_antenna.beam_towards(np.zeros(heard.shape[1]), elevation_rad[self.own])
+        own_gain_db = self._own_antenna.gain_db(own_beam, azimuth_rad - azimuth_rad[self.own], elevation_rad)
+        gain *= db_to_linear(self.large.mean_gain_db + own_gain_db)
         return interference_w(gain, self._tx_w, serving=self.serving, interferes=heard)
 
     def _mean_beam_gain(self, sender: int) -> FloatArray:
         """Return the gain of a transmitter's antenna towards each point [P], on average over whom it serves."""
         azimuth_rad, elevation_rad = (axis[sender] for axis in self._to_points)
-        own = self.is_served & (self.serving == sender)
+        own = np.flatnonzero(self.is_served & (self.serving == sender))
+        gain = np.zeros(len(azimuth_rad))
+        if np.isnan(self._boresight_rad[sender]):  # it turns to each; some will do
+            some = own[np.linspace(0, len(own) - 1, min(len(own), _TURNS), dtype=np.int64)]
+            for user in some.tolist():
+                beam = self._antenna.beam_towards(np.zeros(1), elevation_rad[[user]])
+                off_rad = azimuth_rad - azimuth_rad[user]
+                gain += db_to_linear(self._antenna.gain_db(beam, off_rad, elevation_rad)) / len(some)
+            return gain
+        azimuth_rad = azimuth_rad - self._boresight_rad[sender]
         beams, users = np.unique(self._antenna.beam_towards(azimuth_rad[own], elevation_rad[own]), return_counts=True)
-        gain = np.zeros(len(own))
         for beam, share in zip(beams, users / users.sum(), strict=True):
             gain += share * db_to_linear(self._antenna.gain_db(beam, azimuth_rad, elevation_rad))
         return gain

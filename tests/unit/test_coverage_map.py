@@ -29,18 +29,20 @@ FREE_SPACE: dict[str, Any] = {
 }
 
 
-def laid_out(stations: Sequence[tuple[float, float]], bounds_m: Box) -> Layout:
+def laid_out(stations: Sequence[tuple[float, float]], bounds_m: Box, azimuth_deg: float | None = None) -> Layout:
     """One device and base stations at given places."""
     nodes = [Node("dev0", "device", 0.0, 0.0)]
-    nodes += [Node(f"bs{i}", "base_station", x_m, y_m) for i, (x_m, y_m) in enumerate(stations)]
+    nodes += [Node(f"bs{i}", "base_station", x_m, y_m, azimuth_deg) for i, (x_m, y_m) in enumerate(stations)]
     pairs = [("dev0", node.name) for node in nodes[1:]]
     return dataclasses.replace(check(tiny_scenario()), topology=Topology(nodes, pairs, bounds_m=bounds_m))
 
 
-def two_cells(**changes: Any) -> tuple[pd.DataFrame, Scenario]:
+def two_cells(
+    *, resolution_m: float = 10.0, azimuth_deg: float | None = None, **changes: Any
+) -> tuple[pd.DataFrame, Scenario]:
     scenario = tiny_scenario({**FREE_SPACE, **changes})
-    layout = laid_out([(-50.0, 0.0), (50.0, 0.0)], (-100.0, -50.0, 100.0, 50.0))
-    return coverage_map(scenario, resolution_m=10.0, layout=layout), scenario
+    layout = laid_out([(-50.0, 0.0), (50.0, 0.0)], (-100.0, -50.0, 100.0, 50.0), azimuth_deg)
+    return coverage_map(scenario, resolution_m=resolution_m, layout=layout), scenario
 
 
 def test_two_stations_in_free_space_by_hand() -> None:
@@ -99,20 +101,25 @@ def test_who_serves_nobody_is_silent() -> None:
     np.testing.assert_array_equal(frame["sinr_db"], frame["snr_db"])
 
 
-def test_interferers_count_with_their_beams_on_average() -> None:
-    array = {"kind": "upa", "num_rows": 2, "num_columns": 4, "element": "isotropic"}
-    frame, scenario = two_cells(**{"radio.base_station_antenna": array, "radio.device_antenna": array})
-    plain, _ = two_cells()
+@pytest.mark.parametrize("azimuth_deg", [None, 30.0])
+def test_interferers_count_with_their_beams_on_average(azimuth_deg: float | None) -> None:
+    array = {"kind": "upa", "num_rows": 2, "num_columns": 4}
+    antennas_of = {"radio.base_station_antenna": array, "radio.device_antenna": array}
+    frame, scenario = two_cells(resolution_m=20.0, azimuth_deg=azimuth_deg, **antennas_of)
+    plain, _ = two_cells(resolution_m=20.0)
     sites = full_load.Sites.static(
         np.concatenate([[(-50.0, 0.0), (50.0, 0.0)], frame[["x_m", "y_m"]].to_numpy()]),
         np.append([10.0, 10.0], np.full(len(frame), 1.5)),
         is_station=np.arange(len(frame) + 2) < 2,
     )
     antennas = (scenario.radio.base_station_antenna, scenario.radio.device_antenna)
-    beams = Beams(sites, np.zeros(len(sites)), *antennas)
+    boresight_deg = np.full(len(sites), np.nan)
+    boresight_deg[:2] = np.nan if azimuth_deg is None else azimuth_deg
+    beams = Beams(sites, boresight_deg, *antennas)
     points = 2 + np.arange(len(frame))
     of_other = points[frame["station"] == "bs1"]
-    for i in np.flatnonzero(frame["station"] == "bs0")[::17]:
+    assert len(of_other) < 64
+    for i in np.flatnonzero((frame["station"] == "bs0") & (plain["station"] == "bs0"))[::5]:
         here = np.full(len(of_other), points[i])
         tx_gain = beams.gain(np.ones_like(here), of_other, here, 0.0).mean()
         rx_gain = beams.gain(points[[i]], np.array([0]), np.array([1]), 0.0)[0]

@@ -68,6 +68,13 @@ def test_a_sector_looks_where_its_azimuth_says(azimuth_deg: float, off_deg: floa
     assert gain_db(beams, STATION, NORTH, EAST) == pytest.approx(8.0 - min(30.0, 12 * (off_deg / 65) ** 2))
 
 
+def test_an_antenna_without_an_azimuth_turns_to_whom_it_talks_to() -> None:
+    turning = Beams(SITES, np.full(4, np.nan), Sector(), Isotropic())
+    assert gain_db(turning, STATION, NORTH, NORTH) == pytest.approx(8.0)
+    assert gain_db(turning, STATION, EAST, EAST) == pytest.approx(8.0)
+    assert gain_db(turning, STATION, NORTH, EAST) == pytest.approx(8.0 - min(30.0, 12 * (90 / 65) ** 2))
+
+
 def test_elevations_count_heights() -> None:
     """The station is 100 m above a device 100 m away: 45 degrees down, up from below."""
     sites = Sites.static([(100, 0), (0, 0)], [1.0, 101.0], is_station=[False, True])
@@ -79,7 +86,7 @@ def test_elevations_count_heights() -> None:
     azimuth, elevation = Beams(sites, np.array([0.0, 20.0]), Compass(), Compass()).direction(
         np.array([1, 0]), np.array([0, 1]), 0.0
     )
-    np.testing.assert_allclose(np.cos(azimuth - np.deg2rad([-20, 180])), 1.0)
+    np.testing.assert_allclose(np.cos(azimuth - np.deg2rad([0, 180])), 1.0)
     np.testing.assert_allclose(np.rad2deg(elevation), [-45.0, 45.0])
 
 
