@@ -68,6 +68,7 @@ class FluidMedia:
         new = legs[len(self._legs) :]
         new["number"], new["link"], new["bits"] = self._num_started, links, bits
         new["end_s"] = new["silent_s"] = math.inf
+        new["last"][:, 2] = math.inf
         new["sinr"] = math.nan
         self._legs = legs
         self._transfers.append(Transfer(links, done, payload))
@@ -211,7 +212,8 @@ class FluidMedia:
             with np.errstate(divide="ignore", invalid="ignore"):  # links without a rate may have blocks of no bits
                 speed[moves, LOSS] = (rate_bps * sends.loss_per_bit)[moves]
                 speed[moves, RETRANSMISSIONS] = (rate_bps * again / sends.block_bits)[moves]
-            legs["tail_s"] = again * sends.retransmission_delay_s
+            legs["last"][:, 0], legs["last"][:, 1] = again, sends.retransmission_delay_s
+            legs["last"][:, 2] = sends.block_bits
         legs["speed"] = speed
         left = legs["bits"] - legs["used"][:, BITS]
         legs["end_s"] = now + np.divide(left, rate_bps, out=np.full(len(legs), math.inf), where=moves)

@@ -19,7 +19,7 @@ LEG = np.dtype(
         ("speed", np.float64, 5),  # what of these is added a second
         ("end_s", np.float64),  # when the last bit is sent
         ("silent_s", np.float64),  # since when the transfer's links have no rate
-        ("tail_s", np.float64),
+        ("last", np.float64, 3),  # of the last block: retransmissions, time between them, bits
         ("sinr", np.float64),  # in the first plan; nan before
     ]
 )
@@ -43,9 +43,11 @@ def summary_of(legs: NDArray[np.void], outcome: Outcome) -> Ended:
         if rate_bps > 0:
             used = used + legs["speed"] * ((bits - sent) / rate_bps)
         sent = bits
-    tail_s = legs["tail_s"] if outcome == "delivered" else np.zeros(len(legs))
+    last = legs["last"].copy()
+    if outcome != "delivered":  # nobody waits for the last block
+        last[:, 0] = 0.0
     return Ended(
         outcome,
         sent,
-        tuple(Leg(*row) for row in np.column_stack([used[:, TX:], tail_s, legs["sinr"]]).tolist()),
+        tuple(Leg(*row) for row in np.column_stack([used[:, TX:], last, legs["sinr"]]).tolist()),
     )

@@ -29,10 +29,19 @@ class Leg(NamedTuple):
     """-ln of the probability that HARQ lost nothing: the integral of rate x loss per bit."""
     retransmissions: float
     """Mean number of HARQ retransmissions."""
-    tail_s: float
-    """Mean time from the last bit's first transmission until HARQ is through with it."""
+    last_retransmissions: float
+    """Mean number of retransmissions of the last block."""
+    retransmission_delay_s: float
+    """Time from a transmission to its retransmission."""
+    block_bits: float
+    """Bits of the last block; infinite where nothing is ever lost."""
     sinr: float
     """SINR on the whole band when the first bit was sent, linear: that of the first plan it was in."""
+
+    @property
+    def tail_s(self) -> float:
+        """Mean time from the last bit's first transmission until HARQ is through with it."""
+        return self.last_retransmissions * self.retransmission_delay_s
 
 
 class Ended(NamedTuple):

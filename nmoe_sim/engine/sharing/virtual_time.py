@@ -139,7 +139,8 @@ class EqualShareMedium:
     def _set_rate(self, transfer: _Transfer, now: float) -> None:
         transfer.set_rate(self.band.rate_bps(transfer.link, self._block), self._v_s)
         if transfer.rate_bps > 0:
-            self._silent.pop(transfer.number, None)
+            if self._silent:
+                self._silent.pop(transfer.number, None)
         elif transfer.number not in self._silent:
             self._silent[transfer.number] = now, transfer
 
@@ -187,5 +188,5 @@ class EqualShareMedium:
 
 def _report(finished: _Finished) -> None:
     for transfer, outcome, bits_sent, airtime_s in finished:
-        leg = Leg(airtime_s, airtime_s, loss_exponent=0.0, retransmissions=0.0, tail_s=0.0, sinr=transfer.sinr)
+        leg = Leg(airtime_s, airtime_s, 0.0, 0.0, 0.0, 0.0, math.inf, transfer.sinr)  # nothing is lost, nothing repeated
         transfer.done(transfer.payload, Ended(outcome, bits_sent, (leg,)))
