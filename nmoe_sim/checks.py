@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from channels.mobility import Trajectory
 from nmoe_sim.engine.device_profiles import Phone
 from nmoe_sim.engine.ether import sites_of
 from nmoe_sim.engine.mobility import MobilitySpec
@@ -27,6 +28,8 @@ MAX_TABLE_BYTES = 4_000_000_000
 """Gate scores of all clients for the whole test set; they are kept in memory."""
 
 _BYTES_PER_PARAMETER = 4
+_LOOKS = 101
+"""Times at which devices that move are looked at."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def check(scenario: Scenario) -> Layout:
         _check_radio(scenario, topology)
         _check_channel(scenario, topology)
         _check_motion(scenario, topology)
-        _check_reach(layout)
+        _check_reach(scenario, layout)
         _check_memory(scenario, layout, groups)
     return layout
 
@@ -169,7 +172,26 @@ def _check_radio(scenario: Scenario, topology: Topology) -> None:
             f"'{radio.sharing.kind}' has both directions contend for one channel; set radio.duplex to 'half'",
             key="radio.sharing",
         )
-    for bandwidth_hz in sorted({a.bandwidth_hz for a in allocate(topology, radio) if a.band is not None}):
+    allocations = [a for a in allocate(topology, radio) if a.band is not None]
+    media_of: dict[str | None, set[str]] = {}
+    for a in allocations:
+        media_of.setdefault(a.band, set()).add(a.medium)
+    if radio.sharing.listens and any(len(media) > 1 for media in media_of.values()):
+        raise InputError(
+            f"'{radio.sharing.kind}' has everybody on a band hear each other, and here several media share one; "
+            "take one base station, radio.sidelinks 'time_shared', or a radio.reuse_factor that tells stations apart",
+            key="radio.sharing",
+        )
+    both_ways = radio.duplex == "half" or (
+        radio.sidelinks == "time_shared" and any(link.medium == "sidelink" for link in topology.links)
+    )
+    if radio.sharing.divides_band and both_ways:
+        raise InputError(
+            f"'{radio.sharing.kind}' has radios on air at once, and on a band used in both directions one would "
+            "send and receive at once; set radio.duplex to 'full', and leave sidelinks out or make them 'concurrent'",
+            key="radio.sharing",
+        )
+    for bandwidth_hz in sorted({a.bandwidth_hz for a in allocations}):
         try:
             radio.link_adaptation.check(bandwidth_hz)
         except ValueError as error:
@@ -194,13 +216,16 @@ def _check_channel(scenario: Scenario, topology: Topology) -> None:
 def _check_motion(scenario: Scenario, topology: Topology) -> None:
     """Find what is wrong with trajectories before anything runs: positions are drawn when they are asked for."""
     if isinstance(scenario.mobility, MobilitySpec) and not scenario.mobility.is_static:
-        start_m = np.array([(node.x_m, node.y_m) for node in topology.devices])
-        names = [node.name for node in topology.devices]
-        scenario.mobility.trajectory(start_m, topology.bounds_m, RandomStreams(scenario.seed).uniform, names)
+        _trajectory(scenario, topology)
 
 
-def _check_reach(layout: Layout) -> None:
-    lost = [name for name in layout.clients if not layout.topology.is_connectable(name, layout.server)]
+def _check_reach(scenario: Scenario, layout: Layout) -> None:
+    def lost_in(topology: Topology) -> list[str]:
+        return [name for name in layout.clients if not topology.is_connectable(name, layout.server)]
+
+    lost = lost_in(layout.topology)
+    if lost and not getattr(scenario.mobility, "is_static", False):
+        lost = lost_in(layout.topology.movable())
     if lost:
         shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         raise InputError(
@@ -231,6 +256,12 @@ def concerns(scenario: Scenario, layout: Layout) -> list[str]:
     found = []
     if outside := _outside_validity(scenario, layout.topology):
         found.append(f"{outside}; their losses are extrapolated")
+    bands = [a for a in allocate(layout.topology, scenario.radio) if a.band is not None]
+    if scenario.radio.sharing.end_to_end and len({a.medium for a in bands}) > len({a.band for a in bands}):
+        found.append(
+            f"'{scenario.radio.sharing.kind}' takes each hop of a route to interfere for an equal part of the time, "
+            "also while another hop holds it up; where media share a band it overstates interference"
+        )
     held = scenario.data.partition.classes_held(len(layout.clients), scenario.data.num_classes)
     if held < scenario.data.num_classes:
         found.append(
@@ -241,23 +272,47 @@ def concerns(scenario: Scenario, layout: Layout) -> list[str]:
 
 
 def _outside_validity(scenario: Scenario, topology: Topology) -> str:
-    """Say how many radio links the path-loss law wasn't made for, where the devices start; empty: none."""
+    """Say how many radio links the path-loss law wasn't made for; empty: none.
+
+    Devices that move are looked at ``_LOOKS`` times over the length of the request period, from the start.
+    """
     from channels.geometry import LinkGeometry
 
-    radio = scenario.radio
+    radio, mobility = scenario.radio, scenario.mobility
     links = [link for link in topology.links if link.wired is None]
     if radio.channel.kind != "model" or not links:
         return ""
-    height_m = {"base_station": radio.base_station_height_m, "device": radio.device_height_m}
+    xy_m = topology.positions_m[None]
+    moves = isinstance(mobility, MobilitySpec) and not mobility.is_static
+    if moves:
+        t_s = np.linspace(0.0, min(scenario.inference.duration_s, mobility.known_until_s), _LOOKS)
+        devices_m = _trajectory(scenario, topology).positions_m(t_s)
+        stations_m = np.broadcast_to(
+            topology.positions_m[len(topology.devices) :], (_LOOKS, len(topology.base_stations), 2)
+        )
+        xy_m = np.concatenate([devices_m, stations_m], axis=1)
+    src = np.array([topology.index[link.src.name] for link in links])
+    dst = np.array([topology.index[link.dst.name] for link in links])
+    distance_m = np.hypot(*np.moveaxis(xy_m[:, src] - xy_m[:, dst], -1, 0))
+    heights_m = sites_of(topology, radio).heights_m
     geometry = LinkGeometry.between(
-        np.array([link.distance_m for link in links]),
-        np.array([height_m[link.src.kind] for link in links]),
-        np.array([height_m[link.dst.kind] for link in links]),
+        distance_m.ravel(), np.tile(heights_m[src], len(xy_m)), np.tile(heights_m[dst], len(xy_m))
     )
-    inside = radio.path_loss.in_validity_range(geometry, carrier_hz=radio.carrier_hz)
-    if inside.all():
+    inside = radio.path_loss.in_validity_range(geometry, carrier_hz=radio.carrier_hz).reshape(distance_m.shape)
+    outside = int(np.count_nonzero(~inside.all(axis=0)))
+    if not outside:
         return ""
+    way = " somewhere on their way" if moves else ""
     return (
-        f"{int(np.size(inside) - np.count_nonzero(inside))} of {len(links)} links are outside the range of "
-        f"radio.path_loss '{radio.path_loss.kind}', {radio.path_loss.validity_range}"
+        f"{outside} of {len(links)} links are outside the range of radio.path_loss "
+        f"'{radio.path_loss.kind}'{way}, {radio.path_loss.validity_range}"
     )
+
+
+def _trajectory(scenario: Scenario, topology: Topology) -> Trajectory:
+    start_m = topology.positions_m[: len(topology.devices)]
+    names = [node.name for node in topology.devices]
+    trajectory: Trajectory = scenario.mobility.trajectory(
+        start_m, topology.bounds_m, RandomStreams(scenario.seed).uniform, names
+    )
+    return trajectory

@@ -224,7 +224,7 @@ def _spent(tables: Tables, against: Against, t_s: Array) -> Array:
     hops = tables["transfers"]
     hops = hops[hops["stage"].notna()]
     if against == "bytes":
-        return _cumulative(hops["t_end_s"], hops["n_bytes"], t_s)
+        return _cumulative(hops["t_end_s"], hops["bytes_sent"], t_s)
     jobs = tables["compute"]
     jobs = jobs[jobs["stage"].notna()]
     radio = _cumulative(hops["t_end_s"], hops["tx_energy_j"] + hops["rx_energy_j"], t_s)

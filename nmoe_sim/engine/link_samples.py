@@ -46,7 +46,7 @@ def sample_links(simulation: Simulation, period_s: float) -> Generator[Event, No
         yield env.timeout(max(0.0, k * period_s - env.now))
         block, _ = block_of(env.now, block_s)
         for group in simulation.groups:
-            _record(simulation, group, _up(simulation, group), block, env.now)
+            _record(simulation, group, _up(simulation, group), block)
 
 
 def _up(simulation: Simulation, group: PlannedTogether) -> NDArray[np.int64]:
@@ -54,7 +54,7 @@ def _up(simulation: Simulation, group: PlannedTogether) -> NDArray[np.int64]:
     return np.flatnonzero(is_up)
 
 
-def _record(simulation: Simulation, group: PlannedTogether, links: NDArray[np.int64], block: int, t_s: float) -> None:
+def _record(simulation: Simulation, group: PlannedTogether, links: NDArray[np.int64], block: int) -> None:
     if not len(links):
         return
     ether, air = simulation.ether, group.air
@@ -69,7 +69,7 @@ def _record(simulation: Simulation, group: PlannedTogether, links: NDArray[np.in
             [link.src.name for link in some],
             [link.dst.name for link in some],
             [group.allocations[position].medium for position in links.tolist()],
-            [t_s] * len(links),
+            [ether.time_of(block)] * len(links),
             large.distance_2d_m[0].tolist(),
             large.is_los[0].tolist(),  # None where the channel doesn't tell
             (-large.mean_gain_db[0]).tolist(),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from simpy import Environment
 from simpy.events import Event, Timeout
 
@@ -24,8 +23,8 @@ MAX_ATTEMPTS = 10_000
 
 
 class _Payload:
-    __slots__ = ("attempt", "delivered", "dst", "hop", "id", "kind", "links", "n_bytes", "request_id", "round", "route",
-                 "sinr", "stage", "t_ready_s", "t_start_s", "version")  # fmt: skip
+    __slots__ = ("attempt", "bits_left", "delivered", "dst", "hop", "id", "kind", "links", "n_bytes", "request_id",
+                 "round", "route", "stage", "t_ready_s", "t_start_s", "tail", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -52,7 +51,9 @@ class _Payload:
         self.delivered = delivered
         self.hop = 0
         self.attempt = 0
+        self.bits_left = 8.0 * n_bytes  # of this hop
         self.links: tuple[Link, ...] = ()  # what it is on now
+        self.tail: tuple[Ended, list[float], float] | None = None  # its last bit was sent, when, but isn't through
         self.t_ready_s = 0.0
         self.t_start_s = 0.0
 
@@ -67,7 +68,13 @@ class Network:
 
     A hop that fails (HARQ gave a block up, no rate for too long, the link went away) leaves a row and is
     tried again from where the payload is, over the route of then: in inference ``radio.retry.max_retries``
-    times a hop, with growing pauses; in training until it gets through.
+    times a hop, with growing pauses; in training until it gets through. What is sent again is what is missing:
+    the blocks that were given up, or what had not been sent, as radio bearers do that acknowledge (RLC AM; at
+    a handover, the old base station forwards what it has; that isn't charged to the backhaul). A payload without
+    a route is tried again alike, but leaves no row.
+
+    How often the last block had to be sent delays it: HARQ's mean number of retransmissions is rounded up or
+    down at random, so that it keeps its mean.
 
     Parameters
     ----------
@@ -81,7 +88,7 @@ class Network:
         Gets one ``transfers`` row a hop and attempt, when it ends.
     radio : RadioSection
     streams : RandomStreams
-        Stream ``loss``, by payload, hop and attempt.
+        Streams ``loss`` and ``harq``, by what is sent, for which request or round, over which hop and attempt.
     """
 
     def __init__(
@@ -107,6 +114,7 @@ class Network:
         self._quiet_until_s: dict[str, float] = {}
         self._num_payloads = 0
         self._num_broken_off = 0
+        self._in_tail: dict[int, _Payload] = {}
 
     def send(
         self,
@@ -147,7 +155,7 @@ class Network:
         """Let nothing start from or to a node until then."""
         self._quiet_until_s[name] = until_s
 
-    def abort(self, links: Iterable[Link], outcome: Outcome) -> int:
+    def abort(self, links: Sequence[Link], outcome: Outcome) -> int:
         """Break off what is under way on links; returns how many transfers that were."""
         by_media: dict[int, tuple[Media, list[int]]] = {}
         for link in links:
@@ -156,6 +164,10 @@ class Network:
         before = self._num_broken_off
         for media, positions in by_media.values():
             media.abort(positions, outcome)
+        gone = {link.index for link in links}
+        for payload in [one for one in self._in_tail.values() if not gone.isdisjoint(li.index for li in one.links)]:
+            self._num_broken_off += 1
+            self._through(payload, outcome)
         return self._num_broken_off - before
 
     # --- the life of a hop -----------------------------------------------------------------------------
@@ -171,7 +183,7 @@ class Network:
                 self._try_again(payload, at)
                 return
         payload.links = payload.route if self.end_to_end else payload.route[:1]
-        wait_s = sum(self.access_delay_s for link in payload.links if link.wired is None)
+        wait_s = sum([self.access_delay_s for link in payload.links if link.wired is None])
         if self._quiet_until_s:
             wait_s = max(wait_s, self._quiet_end_s(payload.links) - self.env.now)
         if wait_s:
@@ -189,7 +201,7 @@ class Network:
         payload.t_start_s = self.env.now
         entries = [self._media[link.index] for link in payload.links]
         media = entries[0][2]
-        media.start(tuple(entry[1] for entry in entries), 8.0 * payload.n_bytes, self._off_air, payload)
+        media.start(tuple([entry[1] for entry in entries]), payload.bits_left, self._off_air, payload)
 
     def _quiet_end_s(self, links: Iterable[Link]) -> float:
         """Return when nothing keeps the ends of links from starting any more."""
@@ -197,34 +209,71 @@ class Network:
 
     def _off_air(self, payload: Any, ended: Ended) -> None:
         """Wait for the tail of the last bit: HARQ's and the wire's delay; then book the hop."""
-        outcome = ended.outcome
-        self._num_broken_off += outcome != "delivered"
-        tails_s = [leg.tail_s for leg in ended.legs]
-        if outcome == "delivered":
-            exponent = sum(leg.loss_exponent for leg in ended.legs)
-            if exponent > 0:
-                draw = self._streams.uniform("loss", payload.id, payload.hop, payload.attempt)
-                outcome = "lost" if draw.item() < -math.expm1(-exponent) else outcome
-            for i, link in enumerate(payload.links):
+        tails_s = [0.0] * len(ended.legs)
+        if ended.outcome == "delivered":
+            for i, (link, leg) in enumerate(zip(payload.links, ended.legs, strict=True)):
                 if link.wired is not None:
-                    tails_s[i] += link.wired.delay_s
-        if tail_s := sum(tails_s):
-            tail = Timeout(self.env, tail_s)
-            tail.callbacks.append(lambda _: self._end_hop(payload, ended, tails_s, outcome))
+                    tails_s[i] = link.wired.delay_s
+                elif leg.last_retransmissions:
+                    whole, part = divmod(leg.last_retransmissions, 1.0)
+                    again = whole + (self._draw("harq", payload, link) < part)
+                    tails_s[i] = again * leg.retransmission_delay_s
         else:
-            self._end_hop(payload, ended, tails_s, outcome)
+            self._num_broken_off += 1
+        payload.tail = tail = ended, tails_s, self.env.now
+        if tail_s := sum(tails_s):
+            self._in_tail[payload.id] = payload
+            timer = Timeout(self.env, tail_s)
+            timer.callbacks.append(lambda _: self._through(payload, None) if payload.tail is tail else None)
+        else:
+            self._through(payload, None)
 
-    def _end_hop(self, payload: _Payload, ended: Ended, tails_s: list[float], outcome: Outcome) -> None:
-        bytes_sent = payload.n_bytes if ended.outcome == "delivered" else int(ended.bits_sent / 8.0)
+    def _through(self, payload: _Payload, broken: Outcome | None) -> None:
+        """End the tail: the last bit is through, or ``broken`` says why not; then book the hop."""
+        assert payload.tail is not None
+        ended, tails_s, t_off_s = payload.tail
+        payload.tail = None
+        self._in_tail.pop(payload.id, None)
+        bits_sent, outcome = ended.bits_sent, broken or ended.outcome
+        if outcome != "delivered":
+            missing = payload.bits_left - ended.bits_sent
+            if broken:
+                missing = min(leg.block_bits for leg in ended.legs)
+                tails_s = [self.env.now - t_off_s, *([0.0] * (len(tails_s) - 1))]
+        else:
+            exponent = sum([leg.loss_exponent for leg in ended.legs])
+            if exponent > 0 and self._draw("loss", payload, payload.links[0]) < -math.expm1(-exponent):
+                outcome = "lost"
+                num_blocks = max(1, round(exponent / -math.expm1(-exponent)))
+                missing = num_blocks * min(leg.block_bits for leg in ended.legs)
+        bytes_sent = math.ceil(bits_sent / 8.0) if ended.outcome == "delivered" else int(bits_sent / 8.0)
         for offset, (link, leg, tail_s) in enumerate(zip(payload.links, ended.legs, tails_s, strict=True)):
             self._book(payload, payload.hop + offset, link, leg, tail_s, bytes_sent, outcome)
-        if outcome != "delivered":
-            payload.t_ready_s = self.env.now
-            self._try_again(payload, payload.links[0].src.name)
+        if outcome == "delivered":
+            self._next_hop(payload)
             return
+        payload.bits_left = min(payload.bits_left, max(8.0, missing))
+        payload.t_ready_s = self.env.now
+        self._try_again(payload, payload.links[0].src.name)
+
+    def _draw(self, name: str, payload: _Payload, link: Link) -> float:
+        """Draw for an attempt at a hop: a function of what is sent, and what for, not of what else is."""
+        index = self.topology.index
+        return self._streams.uniform(
+            f"{name}/{payload.stage}/{payload.kind}",
+            0 if payload.request_id is None else payload.request_id + 1,
+            0 if payload.round is None else payload.round + 1,
+            index[link.src.name],
+            index[link.dst.name],
+            payload.hop,
+            payload.attempt,
+        ).item()
+
+    def _next_hop(self, payload: _Payload) -> None:
         payload.route = payload.route[len(payload.links) :]
         payload.hop += len(payload.links)
         payload.attempt = 0
+        payload.bits_left = 8.0 * payload.n_bytes
         at = payload.links[-1].dst.name
         if at == payload.dst:
             payload.delivered.succeed(True)
@@ -279,7 +328,7 @@ class Network:
                 None if wired else leg.tx_airtime_s,
                 None if wired else leg.rx_airtime_s,
                 tail_s,
-                None if wired else float(10.0 * np.log10(leg.sinr)) if leg.sinr > 0 else -math.inf,
+                None if wired else 10.0 * math.log10(leg.sinr) if leg.sinr > 0 else -math.inf,
                 8.0 * bytes_sent / duration_s if duration_s > 0 else None,
                 leg.retransmissions,
                 tx_energy_j,

@@ -15,10 +15,11 @@ from nmoe_sim.engine.air import Air
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.ether import Ether, tx_power_w
 from nmoe_sim.engine.network import Network
+from nmoe_sim.engine.outlook import Outlook
 from nmoe_sim.engine.sharing import EqualShare
 from nmoe_sim.engine.sharing.media import Media
 from nmoe_sim.engine.spectrum import Allocation, allocate
-from nmoe_sim.engine.topology import Link, NoRouteError, Topology
+from nmoe_sim.engine.topology import Link, Topology
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
@@ -52,7 +53,7 @@ class Simulation:
     streams: RandomStreams
     step_s: float = math.inf
     """How often positions are looked at; infinite: nobody moves."""
-    _mean_rates: dict[str, object] = field(default_factory=dict, repr=False)
+    _outlook: dict[tuple[int, int], Outlook] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(
@@ -151,33 +152,33 @@ class Simulation:
     def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
         """Return the time a payload takes over its route without contention, at mean SNR.
 
-        It is what a planner can know: the sum over hops of access delay and size over rate (end to end:
-        over the slowest), and delays of wires. A hop that has no rate costs the outage timeout where nodes
-        move, since it may have one next time; else it is infinite, as without a route. 0 from a device to itself.
+        It is what a planner can know now; see ``Outlook``.
         """
-        try:
-            hops = self.topology.route(src, dst)
-        except NoRouteError:
-            return math.inf
-        rates = self._mean_rates_bps()
-        waits_s = sum(self.network.access_delay_s if li.wired is None else li.wired.delay_s for li in hops)
-        dead_s = math.inf if self.is_static else self.ether.radio.outage_timeout_s
-        times_s = [8.0 * n_bytes / rates[link.index] if rates[link.index] else dead_s for link in hops]
-        return waits_s + (max(times_s, default=0.0) if self.network.end_to_end else sum(times_s))
+        return self.outlook().delay_s(src, dst, n_bytes)
 
-    def _mean_rates_bps(self) -> dict[int, float]:
-        """Return the rates of all links now, or at the last look at positions."""
+    def outlook(self) -> Outlook:
+        """Return what can be known of the network now: positions as of the last look, links that are up.
+
+        A hop that has no rate counts as the outage timeout where nodes move, since it may have one next time.
+        """
         look = 0 if self.is_static else math.floor(self.env.now / self.step_s + 1e-9)  # as ``Sites.at`` does
-        if self._mean_rates.get("look") != look:
-            self._mean_rates["look"] = look
-            self._mean_rates["rates"] = {
+        key = look, self.topology.version
+        if key not in self._outlook:
+            rates = {
                 link.index: rate
                 for group in self.groups
                 for link, rate in zip(group.links, group.air.mean_rates_bps(self.env.now).tolist(), strict=True)
             }
-        rates = self._mean_rates["rates"]
-        assert isinstance(rates, dict)
-        return rates
+            self._outlook.clear()
+            self._outlook[key] = Outlook(
+                self.topology if self.is_static else self.topology.snapshot(),
+                rates,
+                {li.index: a.medium for g in self.groups for li, a in zip(g.links, g.allocations, strict=True)},
+                self.network.access_delay_s,
+                self.network.end_to_end,
+                math.inf if self.is_static else self.ether.radio.outage_timeout_s,
+            )
+        return self._outlook[key]
 
 
 def _media(

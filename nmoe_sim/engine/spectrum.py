@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmoe_sim.engine.topology import Node, Topology
 from nmoe_sim.scenario.scenario import RadioSection
@@ -57,10 +58,16 @@ def allocate(topology: Topology, radio: RadioSection) -> list[Allocation]:
 def colours(stations: Sequence[Node], reuse_factor: int) -> list[int]:
     """Return which part of the band each base station uses.
 
-    Stations choose in order: the part whose nearest user is farthest away, the first of equals; co-located
-    sectors so get different parts while there are any. On a hexagonal grid a factor of 3 is the usual pattern.
+    On a hexagonal grid of sites, parts repeat as classical cell planning has it, at a distance of √N times that of
+    neighbours, where N, the factor over the number of sectors a site, is i² + i·j + j². Else stations choose in
+    order: the part whose nearest user is farthest away, the first of equals.
     """
     xy_m = np.array([(s.x_m, s.y_m) for s in stations], dtype=np.float64).reshape(-1, 2)
+    sites, site = np.unique(np.round(xy_m, 3), axis=0, return_inverse=True)
+    num_sectors = int(np.bincount(site).max(initial=1))
+    if reuse_factor % num_sectors == 0 and (planned := _planned(sites, reuse_factor // num_sectors)) is not None:
+        sector = [int(np.count_nonzero(site[:i] == site[i])) for i in range(len(site))]
+        return [int(planned[k]) * num_sectors + j for k, j in zip(site.tolist(), sector, strict=True)]
     chosen: list[int] = []
     for i in range(len(stations)):
         nearest_m = np.full(reuse_factor, np.inf)
@@ -68,3 +75,26 @@ def colours(stations: Sequence[Node], reuse_factor: int) -> list[int]:
             nearest_m[colour] = min(nearest_m[colour], float(np.hypot(*(xy_m[i] - xy_m[j]))))
         chosen.append(int(np.argmax(np.round(nearest_m, 6))))
     return chosen
+
+
+def _planned(sites_m: NDArray[np.float64], num_parts: int) -> NDArray[np.int64] | None:
+    """Return the part of each site [S] of a hexagonal grid; None where there is no grid, or no such pattern.
+
+    With steps u along one axis of the grid and v along the axis 60° from it, sites that are i steps along one and j
+    steps 60° from there apart have the same part: those with the same (u, v) modulo that lattice.
+    """
+    shifts = [(i, j) for i in range(1, num_parts + 1) for j in range(i + 1) if i * i + i * j + j * j == num_parts]
+    if len(sites_m) < 2 or not shifts:
+        return np.zeros(len(sites_m), np.int64) if num_parts == 1 else None
+    i, j = shifts[0]
+    offset_m = sites_m - sites_m[0]
+    near = offset_m[1:][np.argmin(np.hypot(*offset_m[1:].T))]
+    turned = np.array([near[0] - np.sqrt(3) * near[1], np.sqrt(3) * near[0] + near[1]]) / 2
+    steps = np.linalg.solve(np.column_stack([near, turned]), offset_m.T)
+    if np.abs(steps - np.rint(steps)).max() > 1e-3:
+        return None
+    u, v = np.rint(steps).astype(np.int64)
+    # coordinates in the lattice of (i, j) and (-j, i + j): whole numbers of them don't change the part
+    a, b = ((i + j) * u + j * v) % num_parts, (i * v - j * u) % num_parts
+    _, part = np.unique(a * num_parts + b, return_inverse=True)
+    return np.asarray(part, np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -228,6 +229,14 @@ class Topology:
     def num_attached(self, station: str) -> int:
         """Return the number of devices attached to a base station by radio."""
         return sum(self._link[station, other].medium == "downlink" for other in self.graph[station])
+
+    def snapshot(self) -> Topology:
+        """Return a topology whose links stay up and down as they are now."""
+        frozen = copy.copy(self)
+        frozen.graph = self.graph.copy()
+        frozen.positions_m = self.positions_m.copy()
+        frozen._routes, frozen._paths = {}, {}
+        return frozen
 
     # --- motion
 

@@ -24,6 +24,7 @@ class Fdma(Sharing):
     """
 
     kind: ClassVar[str] = "fdma"
+    divides_band: ClassVar[bool] = True
 
     def activity(self, load: Load) -> FloatArray:
         """Return the part of its sender's power: senders are on air all the time."""
@@ -51,6 +52,7 @@ class MinMaxLatency(Sharing):
     """
 
     kind: ClassVar[str] = "min_max_latency"
+    divides_band: ClassVar[bool] = True
 
     def activity(self, load: Load) -> FloatArray:
         """Return the part of its sender's power: senders are on air all the time."""

@@ -27,6 +27,10 @@ class Sharing(Spec):
 
     half_duplex_only: ClassVar[bool] = False
     """Whether both directions have to share one band."""
+    listens: ClassVar[bool] = False
+    """Whether all who use a band hear each other, so that one medium has to be all of it."""
+    divides_band: ClassVar[bool] = False
+    """Whether several radios are on air at once, each on a part of the band."""
 
     @abstractmethod
     def plan(self, load: Load) -> Plan:
