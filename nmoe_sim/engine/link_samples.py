@@ -36,7 +36,7 @@ def record_links(simulation: Simulation) -> None:
     for group, links in zip(simulation.groups, up, strict=True):
         most = MAX_PAIRS // max(1, len(links) ** 2) if group.air.is_coupled else MAX_SAMPLES
         for block in np.unique(np.linspace(0, last, max(1, min(num_samples, most)), dtype=np.int64)).tolist():
-            _record(simulation, group, links, block, simulation.ether.time_of(block))
+            _record(simulation, group, links, block)
 
 
 def sample_links(simulation: Simulation, period_s: float) -> Generator[Event, None, None]:
