@@ -102,6 +102,26 @@ def test_three_parts_of_the_band_keep_neighbours_apart(num_sites: int) -> None:
     assert np.ptp(np.bincount(parts)) <= (num_sites == 7) * 2
 
 
+@pytest.mark.parametrize("factor", [3, 4, 7, 9])
+def test_on_a_hexagonal_grid_parts_repeat_at_the_root_of_the_factor(factor: int) -> None:
+    cells = stations(num_sites=19)
+    parts = colours(cells, factor)
+    assert len(set(parts)) == factor
+    nearest_m = min(
+        distance_m(a, b)
+        for (a, part_a), (b, part_b) in combinations(zip(cells, parts, strict=True), 2)
+        if part_a == part_b
+    )
+    assert nearest_m == pytest.approx(200.0 * math.sqrt(factor))
+
+
+def test_sectors_and_sites_divide_a_factor_of_nine() -> None:
+    parts = np.reshape(colours(stations(num_sites=19, num_sectors=3), 9), (19, 3))
+    sites = parts // 3
+    assert (sites == sites[:, :1]).all()
+    assert sites[:, 0].tolist() == colours(stations(num_sites=19), 3)
+
+
 def test_sectors_of_a_site_use_different_parts() -> None:
     cells = stations(num_sites=7, num_sectors=3)
     parts = np.reshape(colours(cells, 3), (7, 3))
