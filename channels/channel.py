@@ -147,7 +147,7 @@ class Channel:
     def power_gain(self, src: ArrayLike, dst: ArrayLike, blocks: ArrayLike) -> FloatArray:
         """See ``Propagation``."""
         src, dst, blocks = (np.atleast_1d(x) for x in (src, dst, blocks))
-        starts_s = np.zeros(len(blocks)) if math.isinf(self.block_s) else blocks * self.block_s
+        starts_s = np.zeros(1) if self._sites.is_static else blocks * self.block_s
         large = self.large_scale(src, dst, starts_s)
         return self._faded(large, self._link_ids(src, dst), blocks)
 
@@ -228,14 +228,15 @@ class Channel:
         return np.asarray((ndtr(normal(self._los_field, "los")) <= probability) & (probability > 0.0))
 
     def _faded(self, large: LargeScale, link_ids: IntArray, blocks: IntArray) -> FloatArray:
+        """Return gains [T, M, K] of links [M] in blocks [T], given their state then, [T, M] or [1, M]."""
         mean_gain = db_to_linear(large.mean_gain_db)[..., None]
         if self._fading.coherence_time_s is None:
-            return mean_gain
+            return np.repeat(mean_gain, len(blocks) // len(mean_gain), axis=0)
         fading = self._fading.power_gain(
             self._uniform,
             link_ids,
             blocks,
-            los=large.is_los,
+            los=np.broadcast_to(large.is_los, (len(blocks), len(link_ids))),
             carrier_hz=self._carrier_hz,
             bandwidth_hz=self._bandwidth_hz,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,36 +134,35 @@ class Air:
         self.outage_timeout_s = math.inf if is_wired else radio.outage_timeout_s
         self.is_coupled = end_to_end or len(names) > 1
         self.is_lossless = is_wired or self._adaptation.is_lossless
-        self._columns: dict[int, tuple[list[float], list[float]]] = {}
+        self._columns: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._used: set[int] = set()
-        self._first_block, self._num_blocks = 0, 0
+        self._first_block, self._num_blocks, self._end_block = 0, 0, 0.0
 
     # --- alone on the air: the fast path ---------------------------------------------------------------
 
     def rate_bps(self, link: int, block: int) -> float:
         """See ``sharing.Band``."""
-        rate_bps = self._column(link, block)[0][block - self._first_block]
+        rate_bps: float = self._column(link, block)[0].item(block - self._first_block)
         if math.isnan(rate_bps):
             self._refuse(np.array([link]), self._ether.time_of(block), np.array([rate_bps]))
         return rate_bps
 
     def sinr(self, link: int, block: int) -> float:
         """Return the SINR of one link that has the air to itself."""
-        return self._column(link, block)[1][block - self._first_block]
+        return self._column(link, block)[1].item(block - self._first_block)
 
-    def _column(self, link: int, block: int) -> tuple[list[float], list[float]]:
-        """Return the rates and SINRs of a link in the blocks of a window, which has ``block`` in it."""
-        if math.isinf(self.block_s):
-            block = 0
-        if not self._first_block <= block < self._first_block + self._num_blocks:
+    def _column(self, link: int, block: int) -> tuple[FloatArray, FloatArray]:
+        """Return the rates and SINRs of a link in the blocks of the window, which has ``block`` in it."""
+        if not self._first_block <= block < self._end_block:
             self._open_window(block, sorted(self._used))
             self._used.clear()
         if link not in self._columns:
             # others too, as all of many links one by one would take long; in proportion to those in use
-            others = (i for i in (*range(link + 1, len(self.medium)), *range(link)) if i not in self._columns)
-            room = 8 * len(self._used) + 15 - len(self._columns)
+            others = (i for i in chain(range(link + 1, len(self.medium)), range(link)) if i not in self._columns)
+            room = 8 * len(self._used) + 63 - len(self._columns)
             new = [link, *islice(others, max(0, room))]
-            if self._num_blocks > 1 and (len(self._columns) + len(new)) * self._num_blocks > 2 * CHUNK:
+            num_gains = (len(self._columns) + len(new)) * self._num_blocks
+            if self._num_blocks > 1 and num_gains > 2 * CHUNK:
                 self._open_window(block, [*self._columns, *new])
             else:
                 self._columns.update(zip(new, self._alone(new), strict=True))
@@ -172,28 +171,24 @@ class Air:
 
     def _open_window(self, block: int, links: list[int]) -> None:
         most = min(LONGEST, max(1, CHUNK // max(1, len(links))))
-        self._first_block, self._num_blocks = block, 1 if math.isinf(self.block_s) else most
+        if math.isinf(self.block_s):  # the first block is the only one
+            self._first_block, self._num_blocks, self._end_block = 0, 1, math.inf
+        else:
+            self._first_block, self._num_blocks, self._end_block = block, most, block + most
         self._columns = dict(zip(links, self._alone(links), strict=True))
 
-    def _alone(self, links: list[int]) -> list[tuple[list[float], list[float]]]:
+    def _alone(self, links: list[int]) -> list[tuple[FloatArray, FloatArray]]:
         """Return rates and SINRs of links in all blocks of the window."""
         if not links:
             return []
         index = np.array(links)
         if np.all(self._band[index] < 0):
-            return [([float(self._wired_bps[i])], [math.inf]) for i in links]
-        blocks = np.arange(self._first_block, self._first_block + self._num_blocks)
-        sinr = self.alone(index, blocks)
-        flat = AirState(
-            sinr.ravel(),
-            np.ones(1),
-            sinr.reshape(1, -1),
-            np.tile(self._wired_bps[index], len(blocks)),
-            np.tile(self._bandwidth_hz[index], len(blocks)),
-            self._adaptation,
-        )
-        rate_bps = flat.transmission(np.ones(sinr.size)).rate_bps.reshape(sinr.shape)
-        return [(rate.tolist(), ratio.tolist()) for rate, ratio in zip(rate_bps.T, sinr.T, strict=True)]
+            return [(self._wired_bps[i : i + 1], np.full(1, math.inf)) for i in links]
+        sinr = self.alone(index, np.arange(self._first_block, self._first_block + self._num_blocks))
+        one = np.ones(len(links))
+        state = AirState(one, one[:1], one[None], self._wired_bps[index], self._bandwidth_hz[index], self._adaptation)
+        rate_bps = state.transmission(sinr).rate_bps
+        return list(zip(np.ascontiguousarray(rate_bps.T), np.ascontiguousarray(sinr.T), strict=True))
 
     def alone(self, links: IntArray, blocks: IntArray) -> FloatArray:
         """Return the SINR of radio links [n] in blocks [T] while nothing else transmits, [T, n]."""
