@@ -1,10 +1,11 @@
-"""The radio as media see it: gains -> SINR under what transmits -> goodput. It is a ``sharing.Band``."""
+"""The radio as media see it: gains -> SINR under what transmits -> rate and loss. It is a ``sharing.Band``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 
 import numpy as np
@@ -26,61 +27,65 @@ IntArray = NDArray[np.int64]
 
 
 def noise_w(radio: RadioSection, node: Node, bandwidth_hz: float) -> float:
-    """Return the noise power of a node's receiver."""
+    """Return the noise power of a node's receiver, in what link adaptation occupies of the bandwidth."""
     figure_db = radio.base_station_noise_figure_db if node.kind == "base_station" else radio.noise_figure_db
-    return float(thermal_noise_w(bandwidth_hz, figure_db))
+    return float(thermal_noise_w(radio.link_adaptation.occupied_hz(bandwidth_hz), figure_db))
 
 
 @dataclass(frozen=True, eq=False)
 class AirState:
     """Links in one coherence block under the interference of what transmits; a ``sharing.LinkState``."""
 
-    sinr: FloatArray
+    subbands: FloatArray
+    """The SINRs of sub-bands [n, K]; infinite on a wire."""
     weights: FloatArray
     """Parts of the block in which schemes are chosen from different reports [R]."""
-    reported: FloatArray
-    """The SINRs reported [R, n]."""
+    reported: Sequence[FloatArray]
+    """The SINRs reported, R arrays [n, K]; the same object as ``subbands`` where they are known as they are."""
     wired_bps: FloatArray
     """Capacity of a wire; NaN on air."""
     bandwidth_hz: FloatArray
     """0 on a wire."""
     adaptation: LinkAdaptationLaw
 
-    def transmission(self, concentration: FloatArray) -> Transmission:
+    @cached_property
+    def sinr(self) -> FloatArray:
         """See ``sharing.LinkState``."""
+        return self._effective(self.subbands)
+
+    def transmission(self, concentration: FloatArray) -> Transmission:
+        """See ``sharing.LinkState``; every sub-band is concentrated."""
         first_hz = float(self.bandwidth_hz[0]) if len(self.bandwidth_hz) else 0.0
         if first_hz and np.all(self.bandwidth_hz == first_hz):
             return self._on_air(slice(None), first_hz, concentration)
-        rate_bps, loss, bits, sent = np.empty((4, *concentration.shape))
+        rate_bps, loss, again, bits = np.empty((4, *concentration.shape))
         delay_s = 0.0
         for bandwidth_hz in np.unique(self.bandwidth_hz).tolist():
             some = np.flatnonzero(self.bandwidth_hz == bandwidth_hz)
-            if not bandwidth_hz:
-                rate_bps[..., some], loss[..., some] = self.wired_bps[some], 0.0
-                bits[..., some], sent[..., some] = np.inf, 1.0
-                continue
-            part = self._on_air(some, bandwidth_hz, concentration[..., some])
-            rate_bps[..., some], loss[..., some] = part.rate_bps, part.block_loss
-            bits[..., some], sent[..., some] = part.block_bits, part.mean_transmissions
-            delay_s = part.retransmission_delay_s
-        return Transmission(rate_bps, loss, bits, sent, delay_s)
+            if bandwidth_hz:
+                part = self._on_air(some, bandwidth_hz, concentration[..., some])
+                delay_s = part.retransmission_delay_s
+            else:
+                part = Transmission.lossless(np.broadcast_to(self.wired_bps[some], concentration[..., some].shape))
+            rate_bps[..., some], loss[..., some] = part.rate_bps, part.loss_per_bit
+            again[..., some], bits[..., some] = part.retransmissions_per_bit, part.block_bits
+        return Transmission(rate_bps, loss, again, bits, delay_s)
 
     def _on_air(self, some: slice | IntArray, bandwidth_hz: float, concentration: FloatArray) -> Transmission:
         """Return what some links carry, the mean over their reports."""
-        sinr, reported = self.sinr[some] * concentration, self.reported[:, some]
-        if len(self.weights) == 1:
-            return self.adaptation.transmission(sinr, reported[0] * concentration, bandwidth_hz=bandwidth_hz)
-        shape = (-1, *(1,) * (sinr.ndim - 1))
-        reported = reported.reshape(*shape, sinr.shape[-1]) * concentration
-        weights = self.weights.reshape(*shape, 1)
+        sinr = self._effective(self.subbands[some] * concentration[..., None])
+        reports = [
+            sinr if each is self.subbands else self._effective(each[some] * concentration[..., None])
+            for each in self.reported
+        ]
+        if len(reports) == 1:
+            return self.adaptation.transmission(sinr, reports[0], bandwidth_hz=bandwidth_hz)
+        reported = np.stack(reports)
         each = self.adaptation.transmission(np.broadcast_to(sinr, reported.shape), reported, bandwidth_hz=bandwidth_hz)
-        weighted_bps = weights * each.rate_bps
-        rate_bps, hazard = weighted_bps.sum(axis=0), (weighted_bps * each.loss_per_bit).sum(axis=0)
-        bits, sent = (weights * each.block_bits).sum(axis=0), (weights * each.mean_transmissions).sum(axis=0)
-        per_bit = np.divide(hazard, rate_bps, out=np.zeros(rate_bps.shape), where=rate_bps > 0)
-        with np.errstate(invalid="ignore"):
-            loss = np.where(per_bit > 0, -np.expm1(-per_bit * bits), 0.0)
-        return Transmission(rate_bps, loss, bits, sent, each.retransmission_delay_s)
+        return each.mean(self.weights)
+
+    def _effective(self, sinr: FloatArray) -> FloatArray:
+        return sinr[..., 0] if sinr.shape[-1] == 1 else self.adaptation.effective_sinr(sinr)
 
 
 class Air:
@@ -127,13 +132,18 @@ class Air:
         self._wired_bps = np.array([math.nan if li.wired is None else li.wired.capacity_bps for li in links])
         self._tx_w = np.array([tx_power_w(radio, link.src) for link in links])
         self._noise_w = np.array(
-            [noise_w(radio, li.dst, a.bandwidth_hz or 1.0) for li, a in zip(links, allocations, strict=True)]
+            [
+                math.nan if a.band is None else noise_w(radio, link.dst, a.bandwidth_hz)
+                for link, a in zip(links, allocations, strict=True)
+            ]
         )
         is_wired, self._has_wires = bool(np.all(self._band < 0)), bool(np.any(self._band < 0))
         self.block_s = math.inf if is_wired else ether.block_s
         self.outage_timeout_s = math.inf if is_wired else radio.outage_timeout_s
         self.is_coupled = end_to_end or len(names) > 1
         self.is_lossless = is_wired or self._adaptation.is_lossless
+        self._block = -1
+        self._now: dict[int, tuple[float, float]] = {}
         self._columns: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._used: set[int] = set()
         self._first_block, self._num_blocks, self._end_block = 0, 0, 0.0
@@ -142,14 +152,23 @@ class Air:
 
     def rate_bps(self, link: int, block: int) -> float:
         """See ``sharing.Band``."""
-        rate_bps: float = self._column(link, block)[0].item(block - self._first_block)
-        if math.isnan(rate_bps):
-            self._refuse(np.array([link]), self._ether.time_of(block), np.array([rate_bps]))
-        return rate_bps
+        return self._of_now(link, block)[0]
 
     def sinr(self, link: int, block: int) -> float:
         """Return the SINR of one link that has the air to itself."""
-        return self._column(link, block)[1].item(block - self._first_block)
+        return self._of_now(link, block)[1]
+
+    def _of_now(self, link: int, block: int) -> tuple[float, float]:
+        if block != self._block:
+            self._block = block
+            self._now.clear()
+        found = self._now.get(link)
+        if found is None:
+            rates_bps, sinrs = self._column(link, block)
+            found = self._now[link] = rates_bps.item(block - self._first_block), sinrs.item(block - self._first_block)
+            if math.isnan(found[0]):
+                self._refuse(np.array([link]), self._ether.time_of(block), np.array(found[:1]))
+        return found
 
     def _column(self, link: int, block: int) -> tuple[FloatArray, FloatArray]:
         """Return the rates and SINRs of a link in the blocks of the window, which has ``block`` in it."""
@@ -185,8 +204,8 @@ class Air:
         if np.all(self._band[index] < 0):
             return [(self._wired_bps[i : i + 1], np.full(1, math.inf)) for i in links]
         sinr = self.alone(index, np.arange(self._first_block, self._first_block + self._num_blocks))
-        one = np.ones(len(links))
-        state = AirState(one, one[:1], one[None], self._wired_bps[index], self._bandwidth_hz[index], self._adaptation)
+        one = np.ones((len(links), 1))
+        state = AirState(one, np.ones(1), [one], self._wired_bps[index], self._bandwidth_hz[index], self._adaptation)
         rate_bps = state.transmission(sinr).rate_bps
         return list(zip(np.ascontiguousarray(rate_bps.T), np.ascontiguousarray(sinr.T), strict=True))
 
@@ -216,7 +235,8 @@ class Air:
         sinr, radio = np.full(len(every), math.inf), np.flatnonzero(self._band >= 0)
         if len(radio):
             sinr[radio] = self.mean_alone(radio, t_s)
-        state = AirState(sinr, np.ones(1), sinr[None], self._wired_bps, self._bandwidth_hz, self._adaptation)
+        flat = sinr[:, None]
+        state = AirState(flat, np.ones(1), [flat], self._wired_bps, self._bandwidth_hz, self._adaptation)
         return state.transmission(np.ones(len(every))).rate_bps
 
     def _refuse(self, links: IntArray, t_s: float, gains: FloatArray) -> None:
@@ -231,15 +251,19 @@ class Air:
         """See ``sharing.Band``."""
         radio = np.flatnonzero(self._band[links] >= 0) if self._has_wires else slice(None)
         on_air = links[radio]
-        reports = self._report_blocks(block)
-        sinr, reported = np.full(len(links), math.inf), np.full((len(reports), len(links)), math.inf)
+        reports = self._report_blocks(block) if len(on_air) else [(1.0, block)]
+        subbands = dict.fromkeys((block, *(old for _, old in reports)), np.full((len(links), 1), math.inf))
         if len(on_air):
             noise_w = self._noise_w[on_air][:, None] + self._interference_w(on_air, activity[radio], block)
-            sinr[radio] = self._effective(self._signal_w(on_air, block) / noise_w)
-            for row, (_, old) in zip(reported, reports, strict=True):
-                row[radio] = sinr[radio] if old == block else self._effective(self._signal_w(on_air, old) / noise_w)
+            for of_block in subbands:
+                ratio = self._signal_w(on_air, of_block) / noise_w
+                subbands[of_block] = np.full((len(links), ratio.shape[1]), math.inf)
+                subbands[of_block][radio] = ratio
         weights = np.array([weight for weight, _ in reports])
-        return AirState(sinr, weights, reported, self._wired_bps[links], self._bandwidth_hz[links], self._adaptation)
+        reported = [subbands[old] for _, old in reports]
+        return AirState(
+            subbands[block], weights, reported, self._wired_bps[links], self._bandwidth_hz[links], self._adaptation
+        )
 
     def _report_blocks(self, block: int) -> list[tuple[float, int]]:
         """Return which part of a block a scheme is chosen from which block's gains."""

@@ -199,9 +199,11 @@ class Network:
                 self._start_hop(payload, links[0].src.name, t_ready_s=payload.t_ready_s)
                 return
         payload.t_start_s = self.env.now
-        entries = [self._media[link.index] for link in payload.links]
-        media = entries[0][2]
-        media.start(tuple([entry[1] for entry in entries]), payload.bits_left, self._off_air, payload)
+        media, positions = (
+            self._media[payload.links[0].index][2],
+            [self._media[link.index][1] for link in payload.links],
+        )
+        media.start(tuple(positions), payload.bits_left, self._off_air, payload)
 
     def _quiet_end_s(self, links: Iterable[Link]) -> float:
         """Return when nothing keeps the ends of links from starting any more."""
@@ -220,20 +222,26 @@ class Network:
                     tails_s[i] = again * leg.retransmission_delay_s
         else:
             self._num_broken_off += 1
-        payload.tail = tail = ended, tails_s, self.env.now
         if tail_s := sum(tails_s):
+            payload.tail = tail = ended, tails_s, self.env.now
             self._in_tail[payload.id] = payload
             timer = Timeout(self.env, tail_s)
             timer.callbacks.append(lambda _: self._through(payload, None) if payload.tail is tail else None)
         else:
-            self._through(payload, None)
+            self._end_hop(payload, ended, tails_s, self.env.now, None)
 
     def _through(self, payload: _Payload, broken: Outcome | None) -> None:
-        """End the tail: the last bit is through, or ``broken`` says why not; then book the hop."""
+        """End the tail: the last bit is through, or ``broken`` says why not."""
         assert payload.tail is not None
         ended, tails_s, t_off_s = payload.tail
         payload.tail = None
-        self._in_tail.pop(payload.id, None)
+        del self._in_tail[payload.id]
+        self._end_hop(payload, ended, tails_s, t_off_s, broken)
+
+    def _end_hop(
+        self, payload: _Payload, ended: Ended, tails_s: list[float], t_off_s: float, broken: Outcome | None
+    ) -> None:
+        """Book the hop, then go on from where the payload is."""
         bits_sent, outcome = ended.bits_sent, broken or ended.outcome
         if outcome != "delivered":
             missing = payload.bits_left - ended.bits_sent
@@ -305,7 +313,8 @@ class Network:
         training = payload.stage is not None
         src.energy.add("tx", training, tx_energy_j)
         dst.energy.add("rx", training, rx_energy_j)
-        duration_s = self.env.now - payload.t_start_s
+        now = self.env.now
+        duration_s = now - payload.t_start_s
         rows = self._rows
         rows.append(
             (
@@ -324,7 +333,7 @@ class Network:
                 bytes_sent,
                 payload.t_ready_s,
                 payload.t_start_s,
-                self.env.now,
+                now,
                 None if wired else leg.tx_airtime_s,
                 None if wired else leg.rx_airtime_s,
                 tail_s,
