@@ -115,7 +115,7 @@ class LinkAdaptationLaw(Protocol):
 
     @property
     def is_lossless(self) -> bool:
-        """Whether every bit sent arrives: ``transmission`` has no block loss."""
+        """Whether every bit sent arrives: ``transmission`` has no loss and no retransmissions."""
         ...
 
     @property
@@ -123,10 +123,17 @@ class LinkAdaptationLaw(Protocol):
         """Age of the SINR that the modulation and coding scheme is chosen from; 0: it is known as it is."""
         ...
 
+    def occupied_hz(self, bandwidth_hz: float) -> float:
+        """Part of a channel's bandwidth that has the power, and the noise that counts."""
+        ...
+
     def effective_sinr(self, sinr: FloatArray) -> FloatArray:
         """SINR of a flat channel that carries as much as one of sub-bands [..., K]; linear, [...]."""
         ...
 
     def transmission(self, sinr: FloatArray, reported_sinr: FloatArray, *, bandwidth_hz: float) -> Transmission:
-        """Return what links carry at their SINR, with a scheme chosen for the reported one; linear, of one shape."""
+        """Return what links carry at their SINR over ``occupied_hz``, with a scheme chosen for the reported one.
+
+        SINRs are linear and of one shape.
+        """
         ...

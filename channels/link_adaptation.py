@@ -24,6 +24,9 @@ __all__ = [
     "spectral_efficiency",
 ]
 
+_CERTAIN_LOSS = 50.0
+"""Largest -ln(1 - P_N) of a block: one that is always lost counts as lost but for one in e^50."""
+
 
 def shannon_efficiency(
     snr: ArrayLike, *, gap_db: ArrayLike = 0.0, max_bps_per_hz: ArrayLike | None = None
@@ -126,21 +129,84 @@ def effective_sinr(sinr: ArrayLike, beta: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Transmission:
-    """What links carry while they transmit on the whole band; arrays of one shape."""
+    """What links carry while they transmit on the whole band; arrays of one shape.
+
+    Bits leave the sender's queue at ``rate_bps`` whether they get through or are given up; which of the two is up to
+    ``loss_per_bit`` alone. All is per second or per bit sent, so that parts of the time add up: ``mean``.
+    """
 
     rate_bps: NDArray[np.float64]
-    """Goodput: bits handed over a second of airtime, retransmissions counted as airtime; 0: nothing gets through."""
-    block_loss: NDArray[np.float64]
-    """Probability that a transport block is lost for good, after all its retransmissions."""
+    """Bits that leave the queue a second of airtime, retransmissions counted as airtime; 0: no scheme is usable."""
+    loss_per_bit: NDArray[np.float64]
+    """Hazard of losing data: -ln(1 - P_N) / block_bits, with P_N the probability that HARQ gives a block up."""
+    retransmissions_per_bit: NDArray[np.float64]
+    """(E[T] - 1) / block_bits, with E[T] the mean number of transmissions of a block."""
     block_bits: NDArray[np.float64]
-    """Bits of a transport block; infinite where nothing is ever lost."""
-    mean_transmissions: NDArray[np.float64]
-    """Transmissions of a transport block, first one included, at least 1."""
+    """Bits of a transport block; infinite where nothing is ever lost, or nothing sent."""
     retransmission_delay_s: float = 0.0
     """Time from a transmission to its retransmission."""
 
-    @property
-    def loss_per_bit(self) -> NDArray[np.float64]:
-        """Hazard of losing data: -ln(1 - block_loss) / block_bits."""
+    @classmethod
+    def lossless(cls, rate_bps: NDArray[np.float64]) -> Transmission:
+        """Return links on which every bit sent arrives at once."""
+        none = np.zeros(rate_bps.shape)
+        return cls(rate_bps, none, none, np.full(rate_bps.shape, np.inf))
+
+    @classmethod
+    def of_blocks(
+        cls,
+        block_hz: NDArray[np.float64],
+        block_bits: NDArray[np.float64],
+        block_loss: NDArray[np.float64],
+        mean_transmissions: NDArray[np.float64],
+        retransmission_delay_s: float = 0.0,
+    ) -> Transmission:
+        """Return links with block errors.
+
+        Parameters
+        ----------
+        block_hz : ndarray of float64
+            Transmissions of blocks a second of airtime, first ones or not; 0 where no scheme is usable.
+        block_bits : ndarray of float64
+        block_loss : ndarray of float64
+            Probability P_N that a block is lost for good, after all its retransmissions.
+        mean_transmissions : ndarray of float64
+            Transmissions E[T] of a block, first one included, at least 1.
+        retransmission_delay_s : float, optional
+        """
+        sends = block_hz > 0
+        bits = np.where(sends, block_bits, np.inf)
         with np.errstate(divide="ignore"):
-            return np.asarray(-np.log1p(-self.block_loss) / self.block_bits)
+            exponent = np.minimum(-np.log1p(-block_loss), _CERTAIN_LOSS)
+        return cls(
+            rate_bps=np.where(sends, block_bits / mean_transmissions, 0.0) * block_hz,
+            loss_per_bit=exponent / bits,
+            retransmissions_per_bit=(mean_transmissions - 1.0) / bits,
+            block_bits=bits,
+            retransmission_delay_s=retransmission_delay_s,
+        )
+
+    @property
+    def mean_transmissions(self) -> NDArray[np.float64]:
+        """Transmissions E[T] of a transport block, first one included, at least 1."""
+        return 1.0 + self.retransmissions_per_bit * np.where(np.isinf(self.block_bits), 0.0, self.block_bits)
+
+    def mean(self, weights: ArrayLike) -> Transmission:
+        """Return the mean over the first axis, of which each element has a part ``weights`` of the time.
+
+        Rates and events a second (lost, repeated or sent blocks) are averaged, and then put in terms of bits again.
+        """
+        parts = np.reshape(weights, (-1, *(1,) * (self.rate_bps.ndim - 1))) * self.rate_bps
+        rate_bps = parts.sum(axis=0)
+
+        def per_bit(each: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.divide((parts * each).sum(axis=0), rate_bps, out=np.zeros(rate_bps.shape), where=rate_bps > 0)
+
+        blocks = per_bit(1.0 / self.block_bits)
+        return Transmission(
+            rate_bps,
+            per_bit(self.loss_per_bit),
+            per_bit(self.retransmissions_per_bit),
+            np.divide(1.0, blocks, out=np.full(rate_bps.shape, np.inf), where=blocks > 0),
+            self.retransmission_delay_s,
+        )

@@ -1,4 +1,4 @@
-"""Links of 5G New Radio: from SINR to goodput, by CQI, MCS, block errors and HARQ."""
+"""Links of 5G New Radio: from SINR to rate and loss, by CQI, MCS, block errors and HARQ."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _LOWEST_DB, _STEP_DB, _NUM_STEPS = -30.0, 0.02, 4000
-_NEGLIGIBLE = 1e-9
-"""A block that gets through less often than this counts as one that never does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +25,7 @@ class NrLink:
     """What links of one NR carrier carry, tabulated over SINR; made by ``nr_link``."""
 
     thresholds_db: FloatArray
-    """SINR over the channel from which each scheme is used [M], not falling."""
+    """SINR on the resource blocks from which each scheme is used [M], not falling."""
     mcs: IntArray
     """Index of each scheme in its table [M]."""
     block_bits: FloatArray
@@ -35,7 +33,7 @@ class NrLink:
     slot_s: float
     retransmission_delay_s: float
     curves: FloatArray
-    """Of each scheme at each SINR [3, M, S]: blocks delivered a transmission, residual loss, mean transmissions."""
+    """Of each scheme at each SINR [2, M, S]: residual loss, mean transmissions."""
 
     def transmission(self, sinr: ArrayLike, reported_sinr: ArrayLike) -> Transmission:
         """Return what links carry at their SINR, with schemes chosen for the reported one.
@@ -43,28 +41,26 @@ class NrLink:
         Parameters
         ----------
         sinr : array_like
-            Linear SINR over the whole channel, ≥ 0; the same in every transmission of a block.
+            Linear SINR on the resource blocks, ≥ 0; the same in every transmission of a block.
         reported_sinr : array_like
             Linear SINR that the scheme is chosen for, of the same shape.
 
         Notes
         -----
-        Rate 0, one transmission and no loss where no scheme is chosen or nothing gets through.
+        Rate 0 where no scheme is chosen. Where one is chosen that never gets through, blocks are sent and lost.
         """
         scheme = np.searchsorted(self.thresholds_db, linear_to_db(reported_sinr), side="right") - 1
         position = np.clip((linear_to_db(sinr) - _LOWEST_DB) / _STEP_DB, 0.0, _NUM_STEPS)
         lower = np.minimum(position.astype(np.int64), _NUM_STEPS - 1)
         fraction = position - lower
-        delivered, loss, transmissions = (
+        loss, transmissions = (
             self.curves[:, scheme, lower] * (1.0 - fraction) + self.curves[:, scheme, lower + 1] * fraction
         )
-        works = (scheme >= 0) & (delivered > _NEGLIGIBLE)
-        bits = self.block_bits[scheme]
-        return Transmission(
-            rate_bps=np.where(works, delivered * bits / self.slot_s, 0.0),
-            block_loss=np.where(works, loss, 0.0),
-            block_bits=np.where(works, bits, np.inf),
-            mean_transmissions=np.where(works, transmissions, 1.0),
+        return Transmission.of_blocks(
+            block_hz=np.where(scheme >= 0, 1.0 / self.slot_s, 0.0),
+            block_bits=self.block_bits[scheme],
+            block_loss=loss,
+            mean_transmissions=transmissions,
             retransmission_delay_s=self.retransmission_delay_s,
         )
 
@@ -86,8 +82,7 @@ def nr_link(
     Parameters
     ----------
     bandwidth_hz : float
-        Channel bandwidth. SINRs are given over it; the power is on the occupied resource blocks only, whose SINR
-        is higher by the ratio of the bandwidths.
+        Channel bandwidth. All power, noise and interference that count are on its resource blocks: ``occupied_hz``.
     numerology, frequency_range
         As in ``nr.resource_blocks``.
     cqi_table : int, optional
@@ -114,12 +109,11 @@ def nr_link(
     the feedback.
     """
     num_blocks = nr.resource_blocks(bandwidth_hz, numerology=numerology, frequency_range=frequency_range)
-    occupied_hz = num_blocks * nr.SUBCARRIERS_PER_RESOURCE_BLOCK * nr.subcarrier_spacing_hz(numerology)
     mcs = reportable_mcs(cqi_table)
     block_bits = nr.transport_block_bits(num_blocks, nr.schemes(cqi_table).efficiency[mcs], overhead=overhead)
 
     grid_db = _LOWEST_DB + _STEP_DB * np.arange(_NUM_STEPS + 1)
-    sinr = db_to_linear(grid_db) * (bandwidth_hz / occupied_hz)
+    sinr = db_to_linear(grid_db)
 
     def block_error(sinr: FloatArray) -> FloatArray:  # [M, S, N]
         by_scheme = (slice(None), np.newaxis, np.newaxis)
@@ -135,15 +129,26 @@ def nr_link(
     thresholds_db = np.where(is_used.any(axis=1), grid_db[is_used.argmax(axis=1)], np.inf)
     # A scheme that a higher one overtakes before it comes into use is never used.
     thresholds_db = np.minimum.accumulate(thresholds_db[::-1])[::-1]
-    curves = np.stack([harq.delivered_per_transmission, harq.residual_loss, harq.mean_transmissions])
     return NrLink(
         thresholds_db=thresholds_db,
         mcs=mcs,
         block_bits=block_bits.astype(np.float64),
         slot_s=nr.slot_s(numerology),
         retransmission_delay_s=retransmission_delay_s,
-        curves=curves,
+        curves=np.stack([harq.residual_loss, harq.mean_transmissions]),
     )
+
+
+def occupied_hz(bandwidth_hz: float, *, numerology: int = 1, frequency_range: nr.FrequencyRange = "fr1") -> float:
+    """Return the bandwidth of the resource blocks of a channel, without its guard bands.
+
+    Raises
+    ------
+    ValueError
+        NR has no such channel.
+    """
+    num_blocks = nr.resource_blocks(bandwidth_hz, numerology=numerology, frequency_range=frequency_range)
+    return num_blocks * nr.SUBCARRIERS_PER_RESOURCE_BLOCK * nr.subcarrier_spacing_hz(numerology)
 
 
 def reportable_mcs(table: int = 1) -> IntArray:

@@ -32,10 +32,12 @@ class FakeState:
     def transmission(self, concentration: np.ndarray) -> Transmission:
         rate = self.band.law(self.sinr * concentration)
         one, band = np.ones(rate.shape), self.band
-        return Transmission(
-            rate,
-            band.block_loss * one,
+        if band.is_lossless:
+            return Transmission.lossless(rate)
+        return Transmission.of_blocks(
+            rate * band.mean_transmissions / band.block_bits,
             band.block_bits * one,
+            band.block_loss * one,
             band.mean_transmissions * one,
             band.retransmission_delay_s,
         )

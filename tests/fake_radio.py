@@ -73,15 +73,21 @@ class Proportional:
         self.retransmission_delay_s = retransmission_delay_s
         self.is_lossless = block_loss == 0.0 and mean_transmissions == 1.0
 
-    def check(self, bandwidth_hz: float) -> None: ...
+    def check(self, *_: Any, **__: Any) -> None: ...
+
+    def occupied_hz(self, bandwidth_hz: float) -> float:
+        return bandwidth_hz
 
     def effective_sinr(self, sinr: np.ndarray) -> np.ndarray:
         return sinr.min(axis=-1)
 
     def transmission(self, sinr: np.ndarray, reported_sinr: np.ndarray, *, bandwidth_hz: float) -> Transmission:
         assert sinr.shape == reported_sinr.shape
+        rate_bps = np.asarray(bandwidth_hz * reported_sinr)
+        if self.is_lossless:
+            return Transmission.lossless(rate_bps)
         loss, bits, sent = (np.full(sinr.shape, x) for x in self.block)
-        return Transmission(bandwidth_hz * reported_sinr, loss, bits, sent, self.retransmission_delay_s)
+        return Transmission.of_blocks(rate_bps * sent / bits, bits, loss, sent, self.retransmission_delay_s)
 
 
 def radio(**changes: Any) -> RadioSection:

@@ -68,7 +68,8 @@ class FullLoad:
         self._band = np.array([allocation.band for _, allocation in senders])
         self._medium = np.array([allocation.medium for _, allocation in senders])
         self._tx_w = np.array([tx_power_w(radio, node) for node, _ in senders])
-        self._noise_w = thermal_noise_w([a.bandwidth_hz for _, a in senders], radio.noise_figure_db)
+        occupied_hz = [radio.link_adaptation.occupied_hz(allocation.bandwidth_hz) for _, allocation in senders]
+        self._noise_w = thermal_noise_w(occupied_hz, radio.noise_figure_db)
         tx, rx = np.arange(len(senders)), len(senders) + np.arange(num_points)
         beams = Beams(
             sites,

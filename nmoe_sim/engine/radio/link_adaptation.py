@@ -38,20 +38,17 @@ class LinkAdaptation(Spec):
     def check(self, bandwidth_hz: float) -> None:
         """Any bandwidth will do."""
 
+    def occupied_hz(self, bandwidth_hz: float) -> float:
+        """All of it."""
+        return bandwidth_hz
+
     def effective_sinr(self, sinr: FloatArray) -> FloatArray:
         """SINR with the mean capacity of sub-bands [..., K]: 2^mean(log2(1 + γ)) - 1; linear, [...]."""
         return link_adaptation.capacity_equivalent_sinr(sinr)
 
     def transmission(self, sinr: FloatArray, reported_sinr: FloatArray, *, bandwidth_hz: float) -> Transmission:
         """Efficiency times bandwidth, without loss; the report plays no part."""
-        rate_bps = np.asarray(bandwidth_hz * self.efficiency_bps_per_hz(sinr))
-        shape = rate_bps.shape
-        return Transmission(
-            rate_bps=rate_bps,
-            block_loss=np.zeros(shape),
-            block_bits=np.full(shape, np.inf),
-            mean_transmissions=np.ones(shape),
-        )
+        return Transmission.lossless(np.asarray(bandwidth_hz * self.efficiency_bps_per_hz(sinr)))
 
 
 class Shannon(LinkAdaptation):
@@ -78,7 +75,13 @@ class Nr(Spec):
 
     A transport block is what one slot carries on the whole band. The CQI is chosen from a reported SINR
     of age ``report_delay_s``; the block is then sent over the channel as it is, up to ``max_transmissions`` times,
-    with Chase combining at the SINR of the first. The rate is goodput: airtime of retransmissions counts.
+    with Chase combining at the SINR of the first. Airtime of retransmissions counts. A scheme that was chosen and
+    turns out not to work sends blocks that are lost; only where the report allows no scheme is the rate 0.
+
+    Left out: slots and resource blocks. Rates are those of a fluid on the whole band, so a hop may be on air for less
+    than a slot or even a symbol: 25 µs on all resource blocks instead of half a millisecond on a few of them, which
+    flatters the transmit energy of short payloads. A retransmission meets the channel of its block's first
+    transmission, however late it comes.
     """
 
     kind: ClassVar[str] = "nr"
@@ -116,6 +119,10 @@ class Nr(Spec):
         """Raise ValueError, naming the bandwidths there are, if NR has no such channel."""
         nr.resource_blocks(bandwidth_hz, numerology=self.numerology, frequency_range=self.frequency_range)
 
+    def occupied_hz(self, bandwidth_hz: float) -> float:
+        """Bandwidth of the resource blocks, without guard bands: N_RB · 12 subcarriers."""
+        return nr_link.occupied_hz(bandwidth_hz, numerology=self.numerology, frequency_range=self.frequency_range)
+
     def effective_sinr(self, sinr: FloatArray) -> FloatArray:
         """SINR by exponential effective SINR mapping of sub-bands [..., K]; linear, [...]."""
         if self.eesm_beta is not None:
@@ -123,7 +130,7 @@ class Nr(Spec):
         return nr_link.eesm_sinr(sinr, table=self.cqi_table, target_bler=self.target_bler)
 
     def transmission(self, sinr: FloatArray, reported_sinr: FloatArray, *, bandwidth_hz: float) -> Transmission:
-        """Goodput, loss and HARQ at the linear SINR over ``bandwidth_hz``, with the MCS of the reported one."""
+        """Rate, loss and HARQ at the linear SINR on the resource blocks, with the MCS of the reported one."""
         return self.link(bandwidth_hz).transmission(sinr, reported_sinr)
 
     def link(self, bandwidth_hz: float) -> nr_link.NrLink:

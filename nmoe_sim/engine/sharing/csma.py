@@ -32,6 +32,7 @@ class CsmaCa(Sharing):
     kind: ClassVar[str] = "csma_ca"
     half_duplex_only: ClassVar[bool] = True
     listens: ClassVar[bool] = True
+    listens: ClassVar[bool] = True
 
     packet_bytes: Annotated[int, Field(ge=1, le=65_535)] = 1500
     """Payload of a frame: an Ethernet packet."""
@@ -57,12 +58,8 @@ class CsmaCa(Sharing):
     def plan(self, load: Load) -> Plan:
         """Return the parts of the time that contention gives."""
         rate_bps = load.rate_bps
-        sends = np.flatnonzero(rate_bps > 0)
-        share, tx_share, rx_share = np.zeros((3, len(load)))
-        if not len(sends):
-            return Plan(share)
-        frame_s = self.preamble_s + 8.0 * (self.header_bytes + self.packet_bytes) / rate_bps[sends]
-        _, station = np.unique(load.sender[sends], return_inverse=True)
+        frame_s = self.preamble_s + 8.0 * (self.header_bytes + self.packet_bytes) / rate_bps
+        _, station = np.unique(load.sender, return_inverse=True)
         num_legs = np.bincount(station)
         won = csma.saturation(
             np.bincount(station, frame_s) / num_legs,
@@ -72,10 +69,11 @@ class CsmaCa(Sharing):
             collision_overhead_s=2.0 * self.sifs_s + 2.0 * self.slot_s + self.ack_s,
         )
         per_leg = 1.0 / num_legs[station]
-        share[sends] = won.packet_hz * per_leg * 8.0 * self.packet_bytes / rate_bps[sends]
-        tx_share[sends] = won.attempt_hz * per_leg * frame_s
-        rx_share[sends] = won.packet_hz * per_leg * frame_s
-        return Plan(share, tx_share=tx_share, rx_share=rx_share)
+        return Plan(
+            won.packet_hz * per_leg * 8.0 * self.packet_bytes / rate_bps,
+            tx_share=won.attempt_hz * per_leg * frame_s,
+            rx_share=won.packet_hz * per_leg * frame_s,
+        )
 
     def _attempt_probability(self, num_stations: int, known: dict[int, float]) -> float:
         if num_stations not in known:

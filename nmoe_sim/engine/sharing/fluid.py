@@ -40,8 +40,14 @@ class FluidMedia:
 
     Notes
     -----
-    A transfer that has no rate waits. If that is because a link of its carries nothing, not because it isn't its
-    turn, it ends as ``outage`` after ``band.outage_timeout_s``.
+    A transfer is *mute* while one of its links carries nothing (``Sharing.audible``). It then waits off air: it gets
+    no share, takes no time from others and doesn't interfere; after ``band.outage_timeout_s`` it ends as ``outage``.
+    Who is mute alone on the air is left out first; of the others, who is mute under the interference of all of them.
+    That is looked at again at every event.
+
+    Blocks are counted in bits, not in slots: a transfer risks and repeats as many blocks as its bits fill, but at
+    least one. A hop may be on air for less than a slot, or a symbol; retransmissions take airtime, while what their
+    delay does to all but the last block is left out.
     """
 
     def __init__(self, env: Environment, band: Band, policy: Sharing) -> None:
@@ -144,18 +150,14 @@ class FluidMedia:
             self._change_s = math.inf
             return
         block, block_end_s = block_of(now, self.band.block_s)
-        loads = self._loads()
-        duty = self.band.duty(legs["link"])
-        activity = np.empty(len(legs))
+        loads, conditions, duty = self._audible(block)
+        plans = [self.policy.plan(load) for load in loads]
+        self._follow(merged(loads, plans, len(legs)), conditions, duty)
+        on_air = np.zeros(len(legs), dtype=bool)
         for load in loads:
-            activity[load.legs] = self.policy.activity(load)
-        conditions = Conditions(self.band.state(legs["link"], activity * duty, block))
-        plans = []
-        for load in loads:
-            load.conditions = conditions
-            plans.append(self.policy.plan(load))
-        self._follow(merged(loads, plans), conditions, duty)
-        valid_s = min(plan.valid_s for plan in plans)
+            on_air[load.legs] = True
+        legs["silent_s"] = np.where(on_air, math.inf, np.minimum(legs["silent_s"], now))
+        valid_s = min([plan.valid_s for plan in plans], default=math.inf)
         if valid_s <= now:
             raise RunError(f"sharing {self.policy.kind!r} made a plan at {now} s that ends at {valid_s} s")
         outage_s = float(legs["silent_s"].min()) + self.band.outage_timeout_s
@@ -165,15 +167,53 @@ class FluidMedia:
             raise RunError(f"a transfer on link {stuck} can never end: its rate is 0 for good")
         self._arm()
 
-    def _loads(self) -> list[Load]:
-        """Return what the policy plans for at a time: a medium, or everything if it is end-to-end."""
-        everything = np.arange(len(self._legs))
-        medium = self.band.medium[self._legs["link"]]
-        if self.policy.end_to_end:
-            return [self._load(-1, everything)]
-        return [self._load(m, everything[medium == m]) for m in sorted(set(medium.tolist()))]
+    def _audible(self, block: int) -> tuple[list[Load], Conditions, FloatArray]:
+        """Return the loads of those who aren't mute, all legs' conditions under these, and their duties."""
+        link = self._legs["link"]
+        everyone, num = np.arange(len(link)), len(link)
+        loads, conditions, duty = self._look(everyone, block)
+        audible = self._heard(loads)
+        if len(audible) < num and self.band.is_coupled:
+            alone = Conditions(self.band.state(link, np.zeros(num), block))
+            by_themselves = self._heard(self._loads(everyone, alone))
+            audible = by_themselves if len(by_themselves) < num else audible
+        while len(audible) < num:  # fewer are on air, but each for longer, or on more of the band
+            num = len(audible)
+            loads, conditions, duty = self._look(audible, block)
+            audible = self._heard(loads)
+        return loads, conditions, duty
 
-    def _load(self, key: int, index: NDArray[np.intp]) -> Load:
+    def _look(self, on_air: NDArray[np.intp], block: int) -> tuple[list[Load], Conditions, FloatArray]:
+        """Return loads, conditions and duties if these legs are on air."""
+        link = self._legs["link"]
+        activity, duty = np.zeros(len(link)), np.ones(len(link))
+        duty[on_air] = self.band.duty(link[on_air])
+        loads = self._loads(on_air)
+        for load in loads:
+            activity[load.legs] = self.policy.activity(load)
+        conditions = Conditions(self.band.state(link, activity * duty, block))
+        for load in loads:
+            load.conditions = conditions
+        return loads, conditions, duty
+
+    def _heard(self, loads: list[Load]) -> NDArray[np.intp]:
+        """Return the legs of transfers none of whose links is mute."""
+        mute = np.ones(len(self._legs), dtype=bool)
+        for load in loads:
+            mute[load.legs] = ~self.policy.audible(load)
+        first = self._first_legs()
+        return np.flatnonzero(~self._per_leg(np.logical_or.reduceat(mute, first), first))
+
+    def _loads(self, legs: NDArray[np.intp], conditions: Conditions | None = None) -> list[Load]:
+        """Return what the policy plans for at a time: a medium, or everything if it is end-to-end."""
+        if not len(legs):
+            return []
+        if self.policy.end_to_end:
+            return [self._load(-1, legs, conditions)]
+        medium = self.band.medium[self._legs["link"][legs]]
+        return [self._load(m, legs[medium == m], conditions) for m in sorted(set(medium.tolist()))]
+
+    def _load(self, key: int, index: NDArray[np.intp], conditions: Conditions | None) -> Load:
         if key not in self._memory:
             self._memory[key] = self.policy.memory()
         legs, band = self._legs[index], self.band
@@ -189,6 +229,7 @@ class FluidMedia:
             receiver=band.receiver[link],
             memory=self._memory[key],
             legs=index,
+            conditions=conditions,
         )
 
     def _follow(self, plan: Plan, conditions: Conditions, duty: FloatArray) -> None:
@@ -208,20 +249,17 @@ class FluidMedia:
         speed[:, RX] = on_air * (plan.share if plan.rx_share is None else plan.rx_share)
         moves = rate_bps > 0
         if not self.band.is_lossless:
-            again = sends.mean_transmissions - 1.0
-            with np.errstate(divide="ignore", invalid="ignore"):  # links without a rate may have blocks of no bits
-                speed[moves, LOSS] = (rate_bps * sends.loss_per_bit)[moves]
-                speed[moves, RETRANSMISSIONS] = (rate_bps * again / sends.block_bits)[moves]
-            legs["last"][:, 0], legs["last"][:, 1] = again, sends.retransmission_delay_s
-            legs["last"][:, 2] = sends.block_bits
+            whole = np.where(np.isinf(sends.block_bits), 0.0, sends.block_bits)  # on the whole band; 0: no blocks
+            block_bits = np.minimum(whole if plan.part is None else plan.part * whole, legs["bits"])
+            smaller = rate_bps * np.divide(whole, block_bits, out=np.zeros(len(legs)), where=block_bits > 0)
+            speed[:, LOSS] = smaller * sends.loss_per_bit
+            speed[:, RETRANSMISSIONS] = smaller * sends.retransmissions_per_bit
+            legs["last"][:, 0], legs["last"][:, 1] = sends.mean_transmissions - 1.0, sends.retransmission_delay_s
+            legs["last"][:, 2] = np.where(block_bits > 0, block_bits, math.inf)
+        assert np.isfinite(speed).all(), "rates and hazards are finite, or there is no telling what was used"
         legs["speed"] = speed
         left = legs["bits"] - legs["used"][:, BITS]
         legs["end_s"] = now + np.divide(left, rate_bps, out=np.full(len(legs), math.inf), where=moves)
-        if moves.all():
-            legs["silent_s"] = math.inf
-        else:
-            mute = self._per_leg(np.logical_or.reduceat(conditions.alone.rate_bps == 0, first), first) & ~moves
-            legs["silent_s"] = np.where(mute, np.minimum(legs["silent_s"], now), math.inf)
         legs["sinr"] = np.where(np.isnan(legs["sinr"]), conditions.state.sinr, legs["sinr"])
 
     def _arm(self) -> None:

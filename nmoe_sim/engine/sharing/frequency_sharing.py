@@ -25,10 +25,15 @@ class Fdma(Sharing):
 
     kind: ClassVar[str] = "fdma"
     divides_band: ClassVar[bool] = True
+    divides_band: ClassVar[bool] = True
 
     def activity(self, load: Load) -> FloatArray:
         """Return the part of its sender's power: senders are on air all the time."""
         return 1.0 / load.legs_of_sender
+
+    def audible(self, load: Load) -> NDArray[np.bool_]:
+        """Return which have a rate in one of equal parts [n]."""
+        return load.rate_at(len(load) / load.legs_of_sender) > 0
 
     def plan(self, load: Load) -> Plan:
         """Return equal parts of the band."""
@@ -38,7 +43,7 @@ class Fdma(Sharing):
 class MinMaxLatency(Sharing):
     """The split of the band with which the last of the active transfers ends as early as possible.
 
-    With a part b of the band a link carries f(b) = b·R(γ/(m·b)), R its goodput on the whole band and γ/(m·b)
+    With a part b of the band a link carries f(b) = b·R(γ/(m·b)), R its rate on the whole band and γ/(m·b)
     its SINR with its power, one of its sender's m parts, put into b. The earliest common end T is the smallest one
     for which Σ b_i(T) ≤ 1, with b_i(T) the least b with f_i(b) ≥ bits left / T. It is the bandwidth allocation of
     distributed mixtures of experts, where a token waits for its slowest expert: B_j·log2(1 + P·g/(N0·B_j)) bit/s
@@ -48,15 +53,20 @@ class MinMaxLatency(Sharing):
     saw-tooth, whose running maximum counts, and T within about 0.1 %. A transfer that would end before T is slowed
     down to end with the others.
 
-    Left out: what is yet to start; the split is made anew when it does. Transfers without a rate in any part get none.
+    Left out: what is yet to start; the split is made anew when it does. Blocks that HARQ gives up.
     """
 
     kind: ClassVar[str] = "min_max_latency"
+    divides_band: ClassVar[bool] = True
     divides_band: ClassVar[bool] = True
 
     def activity(self, load: Load) -> FloatArray:
         """Return the part of its sender's power: senders are on air all the time."""
         return 1.0 / load.legs_of_sender
+
+    def audible(self, load: Load) -> NDArray[np.bool_]:
+        """Return which have a rate in the least part of the band [n]."""
+        return load.rate_at(1.0 / (load.legs_of_sender * _LEAST_PART)) > 0
 
     def plan(self, load: Load) -> Plan:
         """Return the best split of the band."""
@@ -67,7 +77,7 @@ def _divided(load: Load, part: FloatArray, used: FloatArray | float = 1.0) -> Pl
     """Return the plan for parts [n] of the band, of whose time a fraction is ``used``."""
     own, on_air = load.legs_of_sender, np.asarray(used) * (part > 0)
     concentration = 1.0 / (own * np.where(part > 0, part, 1.0))
-    return Plan(part * used, concentration, on_air / own, on_air / load.legs_of_receiver)
+    return Plan(part * used, concentration, part, on_air / own, on_air / load.legs_of_receiver)
 
 
 _LEAST_PART = 1e-9

@@ -30,10 +30,7 @@ class MaxMin(Sharing):
         """Return the airtimes of the max-min fair rates."""
         _, transfer = np.unique(load.number, return_inverse=True)
         _, medium = np.unique(load.medium, return_inverse=True)
-        rate_bps = load.rate_bps
-        moves = rate_bps > 0
+        airtime_per_bit = 1.0 / load.rate_bps
         cap = np.full(transfer[-1] + 1, np.inf)
-        cap[transfer[~moves]] = 0.0
-        airtime_per_bit = np.divide(1.0, rate_bps, out=np.zeros(len(load)), where=moves)
         fair_bps = fill(medium, transfer, airtime_per_bit, np.ones(medium.max() + 1), cap)
         return Plan(fair_bps[transfer] * airtime_per_bit)

@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 Outcome = Literal["delivered", "lost", "outage", "link_down"]
-"""How a hop ends: the last bit is there; HARQ gave a block up; no rate for too long; the link went away."""
+"""How a hop ends: the last bit is there; HARQ gave a block up; mute for too long; the link went away."""
 
 
 class Leg(NamedTuple):
@@ -28,13 +28,13 @@ class Leg(NamedTuple):
     loss_exponent: float
     """-ln of the probability that HARQ lost nothing: the integral of rate x loss per bit."""
     retransmissions: float
-    """Mean number of HARQ retransmissions."""
+    """Mean number of HARQ retransmissions over the whole hop."""
     last_retransmissions: float
-    """Mean number of retransmissions of the last block."""
+    """Mean number of retransmissions of the last block, E[T] - 1; 0 if it was not delivered."""
     retransmission_delay_s: float
     """Time from a transmission to its retransmission."""
     block_bits: float
-    """Bits of the last block; infinite where nothing is ever lost."""
+    """Bits of a block at the end, no more than the transfer has; infinite where nothing is ever lost."""
     sinr: float
     """SINR on the whole band when the first bit was sent, linear: that of the first plan it was in."""
 
@@ -102,7 +102,7 @@ class Band(Protocol):
     """Whether rates depend on which other links transmit, or routes cross several media."""
 
     def rate_bps(self, link: int, block: int) -> float:
-        """Return the goodput of one link that has its medium, and the air, to itself."""
+        """Return the rate of one link that has its medium, and the air, to itself."""
 
     def sinr(self, link: int, block: int) -> float:
         """Return the SINR of one link that has its medium, and the air, to itself; linear."""

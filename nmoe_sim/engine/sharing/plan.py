@@ -34,9 +34,10 @@ class Conditions:
 
 @dataclass(eq=False)
 class Load:
-    """The active legs of one medium, or of all media if the policy is end-to-end; arrays [n], in order of start.
+    """The legs to plan for of one medium, or of all media if the policy is end-to-end; arrays [n], in order of start.
 
-    A *leg* is one link of a transfer. Unless the policy is end-to-end, a transfer has one.
+    A *leg* is one link of a transfer. Unless the policy is end-to-end, a transfer has one. Transfers that are mute
+    now (``Sharing.audible``) are not in it, so numbers may go and come back.
     """
 
     t_s: float
@@ -67,11 +68,11 @@ class Load:
 
     @property
     def rate_bps(self) -> FloatArray:
-        """Goodput of each leg if it had its medium to itself now [n]."""
+        """Rate at which bits would leave each leg's queue if it had its medium to itself now [n]."""
         return np.asarray(self._known.alone.rate_bps[self.legs])
 
     def rate_at(self, concentration: FloatArray) -> FloatArray:
-        """Return goodput on the whole band with SINR multiplied by ``concentration``; both [n] or [G, n]."""
+        """Return rates on the whole band with SINR multiplied by ``concentration``; both [n] or [G, n]."""
         return self._known.rate_at(self.legs, concentration)
 
     @property
@@ -105,6 +106,8 @@ class Plan:
     """Part of the band or of the time; the rate is share x rate at ``concentration``."""
     concentration: FloatArray | None = None
     """Factor of SINR from putting the power into a part of the band; None: 1."""
+    part: FloatArray | None = None
+    """Part of the band that ``share`` is in; a block then has this part of its bits. None: the whole band."""
     tx_share: FloatArray | None = None
     """Part of the time the sender's radio is on for this leg alone; None: ``share``."""
     rx_share: FloatArray | None = None
@@ -113,16 +116,18 @@ class Plan:
     """Plan again at this time even if nothing changes, such as the end of a slot."""
 
 
-def merged(loads: Sequence[Load], plans: Sequence[Plan]) -> Plan:
-    """Return the plans of several media as one for all legs [N]."""
-    if len(plans) == 1:
+def merged(loads: Sequence[Load], plans: Sequence[Plan], num_legs: int) -> Plan:
+    """Return the plans of several media as one for all legs [N]; nothing for those that are in none of them."""
+    if len(plans) == 1 and len(loads[0]) == num_legs:
         return plans[0]
-    num_legs = sum(map(len, loads))
-    share, tx_share, rx_share, concentration = np.ones((4, num_legs))
+    share, tx_share, rx_share = np.zeros((3, num_legs))
+    concentration, part = np.ones((2, num_legs))
     for load, plan in zip(loads, plans, strict=True):
         share[load.legs] = plan.share
         tx_share[load.legs] = plan.share if plan.tx_share is None else plan.tx_share
         rx_share[load.legs] = plan.share if plan.rx_share is None else plan.rx_share
         concentration[load.legs] = 1.0 if plan.concentration is None else plan.concentration
+        part[load.legs] = 1.0 if plan.part is None else plan.part
     spread = all(plan.concentration is None for plan in plans)
-    return Plan(share, None if spread else concentration, tx_share, rx_share)
+    whole = all(plan.part is None for plan in plans)
+    return Plan(share, None if spread else concentration, None if whole else part, tx_share, rx_share)

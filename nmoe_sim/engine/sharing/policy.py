@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from simpy import Environment
 
 from nmoe_sim.engine.sharing.fluid import FluidMedia
@@ -17,9 +18,9 @@ from nmoe_sim.scenario.spec import Spec
 class Sharing(Spec):
     """What the active transfers of a medium do with its spectrum.
 
-    There are four ways to extend it: ``plan``, which must be given; ``activity``, where media interfere and the
-    default is wrong; ``memory``, for what a policy has to remember from plan to plan (a spec is frozen); and
-    ``media``, for another engine than ``FluidMedia``.
+    There are five ways to extend it: ``plan``, which must be given; ``activity``, where media interfere and the
+    default is wrong; ``audible``, where links are used otherwise than on the whole band; ``memory``, for what a policy
+    has to remember from plan to plan (a spec is frozen); and ``media``, for another engine than ``FluidMedia``.
     """
 
     end_to_end: ClassVar[bool] = False
@@ -27,6 +28,12 @@ class Sharing(Spec):
 
     half_duplex_only: ClassVar[bool] = False
     """Whether both directions have to share one band."""
+
+    divides_band: ClassVar[bool] = False
+    """Whether several radios of a medium are on air at once, on parts of its band."""
+
+    listens: ClassVar[bool] = False
+    """Whether senders listen before they talk, so that a band can have one medium only."""
     listens: ClassVar[bool] = False
     """Whether all who use a band hear each other, so that one medium has to be all of it."""
     divides_band: ClassVar[bool] = False
@@ -42,9 +49,17 @@ class Sharing(Spec):
     def activity(self, load: Load) -> FloatArray:
         """Return the fraction of time each leg is on air, as media it interferes with see it [n].
 
-        It is asked before rates are known, as these depend on it. Here: equal parts of each medium's time.
+        It is asked before rates are known, as these depend on it, and again without those that turn out to be mute.
+        Here: equal parts of each medium's time.
         """
         return np.asarray(1.0 / np.bincount(load.medium)[load.medium])
+
+    def audible(self, load: Load) -> NDArray[np.bool_]:
+        """Return which legs carry anything at all [n]; the others are mute, and aren't scheduled.
+
+        It is asked when rates are known, before ``plan``. Here: those with a rate on the whole band.
+        """
+        return load.rate_bps > 0
 
     def memory(self) -> Any:
         """Return an object that each medium's loads carry from plan to plan; None: nothing to remember."""

@@ -46,8 +46,8 @@ class EqualShare(Sharing):
 class Fifo(Sharing):
     """First come, first served: the whole medium for the transfer that started first.
 
-    A transmit queue without flow control, as in a device's own buffer or on a serial line. Whoever is at
-    the head without a rate holds up everybody, until ``radio.outage_timeout_s`` ends its turn.
+    A transmit queue without flow control, as in a device's own buffer or on a serial line. Whoever is at the head
+    without a rate is passed over until it has one.
 
     Left out: priorities.
     """
@@ -84,8 +84,7 @@ class _Turn:
 
     def plan(self, load: Load) -> Plan:
         """Return everything for the holder, until the turn ends, unless the next would be no better off."""
-        goes_on = len(load) > 1 and bool(load.rate_bps.any())
-        return Plan(self.share(load), valid_s=self.end_s if goes_on else math.inf)
+        return Plan(self.share(load), valid_s=self.end_s if len(load) > 1 else math.inf)
 
 
 class RoundRobin(Sharing):
@@ -123,25 +122,39 @@ class RoundRobin(Sharing):
         return turn
 
 
+_FORGOTTEN = 1e-9
+"""Part of the largest average that counts as none."""
+
+
 @dataclass
 class _Averages(_Turn):
     """A turn, and what each transfer has got lately."""
 
     t_s: float = 0.0
-    number: IntArray = field(default_factory=lambda: np.array([-1]))
-    served_bps: FloatArray = field(default_factory=lambda: np.zeros(1))
-    """Rate since ``t_s``."""
-    mean_bps: FloatArray = field(default_factory=lambda: np.zeros(1))
-    """Exponential average until ``t_s``."""
+    number: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Transfers planned for lately, in order."""
+    served_bps: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """Rate of each since ``t_s``."""
+    mean_bps: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """Exponential average of each until ``t_s``."""
 
-    def bring_up(self, load: Load, time_constant_s: float) -> None:
-        """Average up to now, forget transfers that have ended, and let new ones begin at 0."""
+    def bring_up(self, load: Load, time_constant_s: float) -> FloatArray:
+        """Average up to now, let new transfers begin at 0, and return the averages of the load [n].
+
+        Those that aren't in the load are mute or have ended: they get nothing, until nothing is left to remember.
+        """
         keep = math.exp((self.t_s - load.t_s) / time_constant_s)
-        mean_bps = self.mean_bps * keep + self.served_bps * (1.0 - keep)
-        known = load.number[load.number <= self.number[-1]]
-        self.mean_bps = np.zeros(len(load))
-        self.mean_bps[: len(known)] = mean_bps[np.searchsorted(self.number, known)]
-        self.number, self.t_s = load.number, load.t_s
+        averaged = self.mean_bps * keep + self.served_bps * (1.0 - keep)
+        lasts = averaged > _FORGOTTEN * averaged.max(initial=0.0)
+        number = np.union1d(self.number[lasts], load.number)
+        self.mean_bps = np.zeros(len(number))
+        self.mean_bps[np.searchsorted(number, self.number[lasts])] = averaged[lasts]
+        self.number, self.t_s, self.served_bps = number, load.t_s, np.zeros(len(number))
+        return np.asarray(self.mean_bps[np.searchsorted(number, load.number)])
+
+    def serve(self, load: Load, rate_bps: FloatArray) -> None:
+        """Note what the load gets from now on [n]."""
+        self.served_bps[np.searchsorted(self.number, load.number)] = rate_bps
 
 
 class ProportionalFair(Sharing):
@@ -171,12 +184,12 @@ class ProportionalFair(Sharing):
     def plan(self, load: Load) -> Plan:
         """Return everything for the transfer with the largest metric at the start of the slot."""
         turn: _Averages = load.memory
-        turn.bring_up(load, self.time_constant_s)
+        mean_bps = turn.bring_up(load, self.time_constant_s)
         rate_bps = load.rate_bps
         if turn.is_over(load):
-            first = np.where(rate_bps > 0, np.inf, -1.0)  # of those that got nothing yet
-            metric = np.divide(rate_bps, turn.mean_bps, out=first, where=(rate_bps > 0) & (turn.mean_bps > 0))
+            first = np.full(len(load), np.inf)  # of those that got nothing yet
+            metric = np.divide(rate_bps, mean_bps, out=first, where=mean_bps > 0)
             turn.give(int(load.number[np.argmax(metric)]), load, self.slot_s)
         plan = turn.plan(load)
-        turn.served_bps = plan.share * rate_bps
+        turn.serve(load, plan.share * rate_bps)
         return plan
