@@ -123,6 +123,10 @@ class LinkAdaptationLaw(Protocol):
         """Age of the SINR that the modulation and coding scheme is chosen from; 0: it is known as it is."""
         ...
 
+    def check(self, bandwidth_hz: float, *, carrier_hz: float) -> None:
+        """Raise ValueError, with what there is instead, if there is no such channel."""
+        ...
+
     def occupied_hz(self, bandwidth_hz: float) -> float:
         """Part of a channel's bandwidth that has the power, and the noise that counts."""
         ...

@@ -189,7 +189,16 @@ class Transmission:
     @property
     def mean_transmissions(self) -> NDArray[np.float64]:
         """Transmissions E[T] of a transport block, first one included, at least 1."""
-        return 1.0 + self.retransmissions_per_bit * np.where(np.isinf(self.block_bits), 0.0, self.block_bits)
+        return 1.0 + self.retransmissions_per_bit * self._bits_of_blocks
+
+    @property
+    def block_loss(self) -> NDArray[np.float64]:
+        """Probability P_N that a transport block is lost for good, after all its retransmissions."""
+        return -np.expm1(-self.loss_per_bit * self._bits_of_blocks)
+
+    @property
+    def _bits_of_blocks(self) -> NDArray[np.float64]:
+        return np.where(np.isinf(self.block_bits), 0.0, self.block_bits)
 
     def mean(self, weights: ArrayLike) -> Transmission:
         """Return the mean over the first axis, of which each element has a part ``weights`` of the time.
@@ -200,7 +209,8 @@ class Transmission:
         rate_bps = parts.sum(axis=0)
 
         def per_bit(each: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.divide((parts * each).sum(axis=0), rate_bps, out=np.zeros(rate_bps.shape), where=rate_bps > 0)
+            events_hz = (parts * each).sum(axis=0)
+            return np.asarray(np.divide(events_hz, rate_bps, out=np.zeros(rate_bps.shape), where=rate_bps > 0))
 
         blocks = per_bit(1.0 / self.block_bits)
         return Transmission(

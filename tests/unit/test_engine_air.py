@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from fake_radio import Given, Proportional, network, radio, simulation, table
 
-from channels.units import thermal_noise_w
-from nmoe_sim.engine.air import Air
+from channels.units import db_to_linear, thermal_noise_w
+from nmoe_sim.engine.air import Air, AirState
 from nmoe_sim.engine.radio.antennas import Isotropic
+from nmoe_sim.engine.radio.link_adaptation import Nr, Shannon
 from nmoe_sim.engine.sharing import MaxMin
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.engine.topology import Topology, Wired
@@ -262,7 +263,61 @@ def test_loss_is_that_of_the_bits_sent_in_either_part_of_a_block() -> None:
     assert sends.rate_bps == pytest.approx([15e6])
     assert sends.loss_per_bit == pytest.approx([-math.log(0.75) / 1000])
     assert sends.block_loss == pytest.approx([0.25])
-    assert (sends.block_bits.item(), sends.mean_transmissions.item()) == (1000.0, 1.5)
+    assert (sends.block_bits.item(), sends.mean_transmissions.item()) == pytest.approx((1000.0, 1.5))
+
+
+def test_a_report_out_of_range_leaves_the_loss_of_the_others() -> None:
+    """The referee's case: 90 % of a block by a report of 10 dB, the rest by one of -12 dB, for a link at 2.77 dB."""
+    law, hz = Nr(max_transmissions=1), 20e6
+    now, good, bad = (np.full((1, 1), db_to_linear(x)) for x in (2.77, 10.0, -12.0))
+    state = AirState(now, np.array([0.9, 0.1]), [good, bad], np.full(1, math.nan), np.full(1, hz), law)
+    sends = state.transmission(np.ones(1))
+    used = law.transmission(now[0], good[0], bandwidth_hz=hz)
+    assert used.loss_per_bit > 0
+    assert law.transmission(now[0], bad[0], bandwidth_hz=hz).rate_bps == 0
+    assert sends.rate_bps == pytest.approx(0.9 * used.rate_bps)
+    for of in ("loss_per_bit", "retransmissions_per_bit", "block_bits"):
+        assert getattr(sends, of) == pytest.approx(getattr(used, of)), of
+
+
+def test_reports_of_several_schemes_count_by_what_they_send() -> None:
+    law, hz = Nr(max_transmissions=3), 20e6
+    now, reports = np.full((1, 1), db_to_linear(8.0)), [np.full((1, 1), db_to_linear(x)) for x in (12.0, 9.5, 4.0)]
+    weights = np.array([0.5, 0.2, 0.3])
+    state = AirState(now, weights, reports, np.full(1, math.nan), np.full(1, hz), law)
+    sends, each = state.transmission(np.ones(1)), [law.transmission(now[0], r[0], bandwidth_hz=hz) for r in reports]
+    for of in (
+        lambda t: t.rate_bps,
+        lambda t: t.rate_bps * t.loss_per_bit,
+        lambda t: t.rate_bps * t.retransmissions_per_bit,
+        lambda t: t.rate_bps / t.block_bits,
+    ):
+        assert of(sends) == pytest.approx(sum(w * of(one) for w, one in zip(weights, each, strict=True)))
+
+
+def test_power_is_concentrated_sub_band_by_sub_band() -> None:
+    """The effective SINR of twice the sub-bands isn't twice the effective SINR."""
+    law, hz = Shannon(gap_db=0.0, max_bps_per_hz=None), 1e6
+    subbands = np.array([[1.0, 7.0], [3.0, 3.0]])
+    wires = np.full(2, math.nan)
+    state = AirState(subbands, np.ones(1), [subbands], wires, np.full(2, hz), law)
+    np.testing.assert_allclose(state.sinr, [3.0, 3.0])
+    sends = state.transmission(np.array([[1.0, 1.0], [3.0, 5.0]]))
+    np.testing.assert_allclose(sends.rate_bps / hz, [[2.0, 2.0], [(2 + math.log2(22)) / 2, 4.0]])
+
+
+def test_noise_is_that_of_the_resource_blocks() -> None:
+    """51 of them in 20 MHz have 18.36 MHz of noise; interference counts as it is."""
+    law, bandwidth_hz = Nr(report_delay_s=0.0), 20e6
+    assert law.occupied_hz(bandwidth_hz) == 51 * 12 * 30e3
+    noise_w = float(thermal_noise_w(51 * 12 * 30e3, 0.0))
+    crossed = {pair: gain * noise_w for pair, gain in CROSS.items()}
+    run = simulation(CELLS, radio(channel=Given(table(crossed)), link_adaptation=law, bandwidth_hz=bandwidth_hz))
+    assert sinrs(run, {"a>bs0": 1.0}) == pytest.approx([50.0])
+    assert sinrs(run, {"a>bs0": 1.0, "b>bs1": 1.0}) == pytest.approx([50 / (1 + 6), 30 / (1 + 4)])
+    air, [link] = place(run, "a>bs0")
+    sinr = np.array([50.0])
+    assert air.rate_bps(link, 0) == law.transmission(sinr, sinr, bandwidth_hz=bandwidth_hz).rate_bps
 
 
 # --- what policies ask ----------------------------------------------------------------------------------

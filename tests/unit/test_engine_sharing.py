@@ -42,16 +42,18 @@ def step_through(band: FakeBand, jobs: Sequence[Job]) -> list[tuple[float, float
     waiting, active = list(range(len(jobs))), dict[int, float]()
     airtime_s, sent = [0.0] * len(jobs), dict[int, tuple[float, float]]()
     now, block = 0.0, 0
-    while waiting or active:
+    while waiting or active:  # those without a rate take no time
         while waiting and jobs[waiting[0]][0] <= now:
             number = waiting.pop(0)
             active[number] = jobs[number][2]
-        speed = {i: band.rate_bps(jobs[i][1], block) / len(active) for i in active}
-        ends_s = {i: now + bits / speed[i] for i, bits in active.items() if speed[i] > 0}
+        rates = {i: band.rate_bps(jobs[i][1], block) for i in active}
+        on_air = [i for i in active if rates[i] > 0]
+        speed = {i: rates[i] / len(on_air) for i in on_air}
+        ends_s = {i: now + active[i] / speed[i] for i in on_air}
         t_s = min([*ends_s.values(), jobs[waiting[0]][0] if waiting else math.inf, (block + 1) * band.block_s])
-        for i in active:
+        for i in on_air:
             active[i] -= speed[i] * (t_s - now)
-            airtime_s[i] += (t_s - now) / len(active)
+            airtime_s[i] += (t_s - now) / len(on_air)
         for i in [i for i, end_s in ends_s.items() if end_s <= t_s * (1 + 1e-15)]:
             del active[i]
             sent[i] = t_s, airtime_s[i]
@@ -74,7 +76,7 @@ def test_a_lone_transfer_takes_its_bits_over_its_rate(make) -> None:
     [sent] = send_all(make, FakeBand([[10.0]]), [(3.0, 0, 25.0)])
     assert sent.t_end_s == 5.5
     assert sent.ended.bits_sent == 25.0
-    assert sent.ended.legs[0] == (2.5, 2.5, 0.0, 0.0, 0.0, 10.0)
+    assert sent.ended.legs[0] == (2.5, 2.5, 0.0, 0.0, 0.0, 0.0, math.inf, 10.0)
 
 
 @ENGINES
@@ -94,12 +96,15 @@ def test_rates_change_at_block_boundaries(make) -> None:
 
 
 @ENGINES
-def test_a_transfer_waits_on_air_through_a_block_without_a_rate(make) -> None:
-    # 10 bits, none for a second, the other 10. The wait is airtime: the radio holds its share.
-    assert_ends(send_all(make, FakeBand([[10.0, 0.0, 10.0]], 1.0), [(0.0, 0, 20.0)]), [(3.0, 3.0)])
-    # Started in such a block, beside a transfer that goes on at half its rate.
-    sent = send_all(make, FakeBand([[0.0, 10.0], [10.0, 10.0]], 1.0), [(0.0, 0, 5.0), (0.0, 1, 10.0)])
-    assert_ends(sent, [(2.0, 1.0), (2.0, 1.0)])
+def test_a_transfer_waits_off_air_through_a_block_without_a_rate(make) -> None:
+    # 10 bits, none for a second, the other 10.
+    assert_ends(send_all(make, FakeBand([[10.0, 0.0, 10.0]], 1.0), [(0.0, 0, 20.0)]), [(3.0, 2.0)])
+    # Started in such a block, beside a transfer that has the medium to itself: 10 of 20 bits, then 5 of 10 a second.
+    sent = send_all(make, FakeBand([[0.0, 10.0], [10.0, 10.0]], 1.0), [(0.0, 0, 5.0), (0.0, 1, 20.0)])
+    assert_ends(sent, [(2.0, 0.5), (2.5, 2.0)])
+    # Silent again, with what it had until then.
+    sent = send_all(make, FakeBand([[10.0, 0.0, 10.0], [10.0]], 1.0), [(0.0, 0, 10.0), (0.0, 1, 20.0)])
+    assert_ends(sent, [(3.0, 1.0), (3.0, 2.0)])
 
 
 @ENGINES
@@ -218,14 +223,14 @@ def test_an_abort_at_the_start_and_of_idle_links(make) -> None:
 
 @ENGINES
 def test_a_transfer_without_a_rate_for_too_long_is_an_outage(make) -> None:
-    # Link 0: 10 bits, silence from 1 s on. Half a second after that it gives up, and leaves link 1 alone:
-    # 5 + 2.5 of its 20 bits have been sent, 12.5 are left.
+    # Link 0 has sent 5 bits when silence begins at 1 s. From then on link 1 is alone with the 15 bits it has left;
+    # half a second later link 0 gives up.
     band = FakeBand([[10.0, 0.0], [10.0]], 1.0, outage_timeout_s=0.5)
     sent = send_all(make, band, [(0.0, 0, 100.0), (0.0, 1, 20.0)])
     assert (sent[0].t_end_s, sent[0].ended.outcome) == (1.5, "outage")
     assert sent[0].ended.bits_sent == pytest.approx(5.0, rel=1e-12)
-    assert sent[0].airtime_s == pytest.approx(0.75, rel=1e-12)
-    assert (sent[1].t_end_s, sent[1].ended.outcome) == (2.75, "delivered")
+    assert sent[0].airtime_s == pytest.approx(0.5, rel=1e-12)
+    assert (sent[1].t_end_s, sent[1].ended.outcome) == (2.5, "delivered")
 
 
 @ENGINES
@@ -328,9 +333,78 @@ def test_waiting_for_ones_turn_is_no_outage() -> None:
     assert ends(Fifo(), band, [(0.0, 0, 10.0), (0.0, 1, 1.0)]) == [10.0, 11.0]
 
 
-def test_a_head_without_a_rate_holds_up_fifo_until_its_outage() -> None:
-    sent = send_all(Fifo().media, FakeBand([[0.0], [10.0]], outage_timeout_s=2.0), [(0.0, 0, 1.0), (0.0, 1, 10.0)])
-    assert [(s.t_end_s, s.ended.outcome) for s in sent] == [(2.0, "outage"), (3.0, "delivered")]
+ALL = [EqualShare(), Fifo(), RoundRobin(slot_s=0.25), ProportionalFair(slot_s=0.25), Fdma(), MinMaxLatency(), MaxMin(),
+       CsmaCa()]  # fmt: skip
+
+
+@pytest.mark.parametrize("coupled", [False, True], ids=["one medium", "coupled"])
+@pytest.mark.parametrize("policy", ALL, ids=lambda policy: policy.kind)
+def test_mute_links_take_no_time_and_no_energy(policy: Sharing, coupled: bool) -> None:
+    """As fast as alone beside a link that carries nothing, whichever came first; the mute one ends as an outage."""
+    settings = {"law": lambda sinr: 1e4 * shannon(sinr), "outage_timeout_s": 2.0, "is_coupled": coupled}
+    [alone] = send_all(policy.media, FakeBand([[3.0]], **settings), [(0.0, 0, 2e4)])
+    jobs = [(0.0, 0, 1e4), (0.0, 1, 2e4), (0.0, 0, 3e4)]
+    mute, good, other = send_all(policy.media, FakeBand([[0.0], [3.0]], **settings), jobs)
+    assert (good.t_end_s, good.ended) == (alone.t_end_s, alone.ended)
+    for one in (mute, other):
+        assert (one.t_end_s, one.ended.outcome, one.ended.bits_sent) == (2.0, "outage", 0.0)
+        assert one.ended.legs[0][:2] == (0.0, 0.0)
+
+
+def test_mute_links_do_not_interfere_nor_does_their_interference_make_others_mute() -> None:
+    # Link 1 is out of range. If it sent, link 0 would have a rate of 10/11, below the least that its law knows.
+    coupling = np.array([[0.0, 0.0], [10.0, 0.0]])
+    band = FakeBand(
+        [[10.0], [0.1]], medium=[0, 1], is_coupled=True, interference=coupling, outage_timeout_s=3.0,
+        law=lambda sinr: np.where(sinr < 1.0, 0.0, sinr),
+    )  # fmt: skip
+    good, mute = send_all(EqualShare().media, band, [(0.0, 0, 20.0), (0.0, 1, 1.0)])
+    assert (good.t_end_s, good.ended.legs[0].sinr) == (2.0, 10.0)
+    assert (mute.t_end_s, mute.ended.outcome, mute.airtime_s) == (3.0, "outage", 0.0)
+
+
+def test_a_link_made_mute_by_interference_waits_until_that_ends() -> None:
+    coupling = np.array([[0.0, 10.0], [0.0, 0.0]])
+    band = FakeBand(
+        [[10.0], [5.0]], medium=[0, 1], is_coupled=True, interference=coupling, outage_timeout_s=3.0,
+        law=lambda sinr: np.where(sinr < 1.0, 0.0, sinr),
+    )  # fmt: skip
+    sent = send_all(EqualShare().media, band, [(0.0, 0, 20.0), (0.0, 1, 10.0)])
+    assert_ends(sent, [(2.0, 2.0), (4.0, 2.0)])
+
+
+def test_a_route_with_a_mute_leg_takes_no_time_on_the_others() -> None:
+    band = FakeBand([[10.0], [0.0]], medium=[0, 1], is_coupled=True, outage_timeout_s=5.0)
+    route, alone = send_all(MaxMin().media, band, [(0.0, (0, 1), 20.0), (0.0, (0,), 20.0)])
+    assert (route.t_end_s, route.ended.outcome) == (5.0, "outage")
+    assert [leg.tx_airtime_s for leg in route.ended.legs] == [0.0, 0.0]
+    assert alone.t_end_s == 2.0
+
+
+def test_half_duplex_radios_give_no_time_to_mute_links() -> None:
+    band = FakeBand(
+        [[10.0], [0.0]], medium=[0, 1], is_coupled=True, sender=[0, 1], receiver=[1, 2], half_duplex=True,
+        outage_timeout_s=5.0,
+    )  # fmt: skip
+    sent = send_all(EqualShare().media, band, [(0.0, 0, 10.0), (0.0, 1, 10.0)])
+    assert [(s.t_end_s, s.airtime_s) for s in sent] == [(1.0, 1.0), (5.0, 0.0)]
+
+
+def test_too_weak_for_the_whole_band_may_do_for_a_part() -> None:
+    """Alone, link 0 is below its least SINR of 2; on half the band it has twice as much."""
+    law = lambda sinr: np.where(sinr < 2.0, 0.0, 10.0)  # noqa: E731
+    band = FakeBand([[1.5], [30.0]], law=law, outage_timeout_s=4.0)
+    weak, strong = send_all(Fdma().media, band, [(0.0, 0, 10.0), (0.0, 1, 20.0)])
+    assert (weak.t_end_s, strong.t_end_s, strong.ended.outcome) == (2.0, 3.0, "delivered")
+    assert weak.ended.outcome == "delivered"
+
+
+def test_proportional_fair_remembers_who_was_mute() -> None:
+    # Slots of 1 s. Link 0 has two and is mute in the third, which link 1 gets, and the fourth, to catch up.
+    band = FakeBand([[1.0, 1.0, 0.0, 1.0], [1.0]], 1.0, outage_timeout_s=9.0)
+    policy = ProportionalFair(slot_s=1.0, time_constant_s=1e3)
+    sent = send_all(policy.media, band, [(0.0, 0, 3.0), (2.0, 1, 3.0)])
+    assert [s.t_end_s for s in sent] == [5.0, 6.0]
 
 
 def test_fdma_puts_each_senders_power_into_its_part() -> None:
@@ -444,7 +518,35 @@ def test_loss_and_retransmissions_are_summed_over_what_is_sent() -> None:
         leg = one.ended.legs[0]
         assert math.exp(-leg.loss_exponent) == pytest.approx(0.9**20)
         assert leg.retransmissions == pytest.approx(10.0)
-        assert leg.tail_s == pytest.approx(4e-3)
+        assert (leg.last_retransmissions, leg.retransmission_delay_s, leg.block_bits) == (0.5, 8e-3, 50.0)
+
+
+LOSSY = {"is_lossless": False, "block_loss": 0.1, "block_bits": 50.0, "mean_transmissions": 1.5}
+
+
+def test_a_short_payload_risks_a_whole_block() -> None:
+    [sent] = send_all(EqualShare().media, FakeBand([[10.0]], **LOSSY), [(0.0, 0, 5.0)])
+    leg = sent.ended.legs[0]
+    assert math.exp(-leg.loss_exponent) == pytest.approx(0.9)
+    assert (leg.retransmissions, leg.block_bits) == (pytest.approx(0.5), 5.0)
+    [nothing] = send_all(EqualShare().media, FakeBand([[10.0]], **LOSSY), [(0.0, 0, 0.0)])
+    assert nothing.ended.legs[0].loss_exponent == 0.0
+
+
+def test_a_part_of_the_band_carries_a_part_of_a_block() -> None:
+    """On half the band there are twice as many blocks to a payload, each as likely to be lost."""
+    for policy in (Fdma(), MinMaxLatency()):
+        sent = send_all(policy.media, FakeBand([[10.0]] * 2, law=shannon, **LOSSY), [(0.0, 0, 1e3), (0.0, 1, 1e3)])
+        for one in sent:
+            leg = one.ended.legs[0]
+            assert leg.loss_exponent == pytest.approx(-40 * math.log(0.9), rel=1e-6)
+            assert (leg.retransmissions, leg.block_bits) == (pytest.approx(20.0, rel=1e-6), pytest.approx(25.0, 1e-6))
+
+
+def test_blocks_that_are_always_lost_are_sent_and_lost() -> None:
+    [sent] = send_all(EqualShare().media, FakeBand([[10.0]], **{**LOSSY, "block_loss": 1.0}), [(0.0, 0, 100.0)])
+    assert (sent.t_end_s, sent.ended.outcome) == (10.0, "delivered")  # off air; that it is lost is for the network
+    assert math.exp(-sent.ended.legs[0].loss_exponent) < 1e-20
 
 
 def test_media_that_interfere_are_planned_together() -> None:

@@ -35,7 +35,8 @@ def test_a_law_of_ones_own_needs_its_efficiency_only() -> None:
     np.testing.assert_array_equal(sent.mean_transmissions, [1.0, 1.0])
     assert np.all(np.isinf(sent.block_bits))
     assert (law.report_delay_s, sent.retransmission_delay_s) == (0.0, 0.0)
-    law.check(12_345.0)
+    law.check(12_345.0, carrier_hz=1e12)
+    assert law.occupied_hz(12_345.0) == 12_345.0
     with pytest.raises(TypeError):
         LinkAdaptation()  # type: ignore[abstract]
 
@@ -106,17 +107,12 @@ def test_the_peak_rate_is_that_of_ts_38306(law: Nr, bandwidth_hz: float) -> None
     assert sent.retransmission_delay_s == law.retransmission_delay_s
 
 
-def test_schemes_come_into_use_at_the_target_on_the_occupied_band() -> None:
+def test_schemes_come_into_use_at_the_target() -> None:
     link = Nr().link(BANDWIDTH_HZ)
-    concentration_db = 10 * np.log10(20e6 / (51 * 12 * 30e3))
-    first_errors = transport_block_error_rate(
-        link.mcs, link.thresholds_db + concentration_db, block_bits=link.block_bits.astype(int)
-    )
+    first_errors = transport_block_error_rate(link.mcs, link.thresholds_db, block_bits=link.block_bits.astype(int))
     assert np.all(first_errors <= 0.1 + 1e-9)
     # One grid step of 0.02 dB earlier they miss the target, unless a lower scheme is still better.
-    earlier = transport_block_error_rate(
-        link.mcs, link.thresholds_db + concentration_db - 0.021, block_bits=link.block_bits.astype(int)
-    )
+    earlier = transport_block_error_rate(link.mcs, link.thresholds_db - 0.021, block_bits=link.block_bits.astype(int))
     assert np.count_nonzero(earlier > 0.1) >= len(link.mcs) - 2
     np.testing.assert_array_equal(link.mcs, [0, 2, 4, 6, 8, 11, 13, 15, 18, 20, 22, 24, 26, 28])
 
@@ -140,20 +136,55 @@ def test_harq_gives_up() -> None:
     edge = db_to_linear(link.thresholds_db[5:6])
     sent = once.transmission(edge, edge, bandwidth_hz=BANDWIDTH_HZ)
     assert 0.05 < sent.block_loss[0] <= 0.1
-    np.testing.assert_allclose(sent.rate_bps, link.block_bits[5] / 0.5e-3 * (1 - sent.block_loss))
+    # All that is sent leaves the queue; what of it arrives is rate x (1 - P).
+    np.testing.assert_allclose(sent.rate_bps, link.block_bits[5] / 0.5e-3)
     np.testing.assert_allclose(sent.loss_per_bit, -np.log(1 - sent.block_loss) / sent.block_bits)
     # With HARQ, airtime instead of loss.
     retried = Nr().transmission(edge, edge, bandwidth_hz=BANDWIDTH_HZ)
     assert retried.block_loss[0] < 1e-6
     np.testing.assert_allclose(retried.mean_transmissions, 1 + sent.block_loss, rtol=1e-6)
+    np.testing.assert_allclose(retried.rate_bps, sent.rate_bps / retried.mean_transmissions)
+    np.testing.assert_allclose(retried.retransmissions_per_bit, sent.block_loss / link.block_bits[5], rtol=1e-6)
 
 
-def test_nothing_is_sent_below_the_lowest_scheme_and_nothing_arrives_far_below_the_report() -> None:
-    law = Nr()
-    sent = law.transmission(np.array([0.0, 1.0, 1e-3]), np.array([0.0, 1e-2, 1e3]), bandwidth_hz=BANDWIDTH_HZ)
+def test_nothing_is_sent_below_the_lowest_scheme() -> None:
+    sent = Nr().transmission(np.array([0.0, 1.0]), np.array([0.0, 1e-2]), bandwidth_hz=BANDWIDTH_HZ)
     np.testing.assert_array_equal(sent.rate_bps, 0.0)
     np.testing.assert_array_equal(sent.loss_per_bit, 0.0)
     np.testing.assert_array_equal(sent.mean_transmissions, 1.0)
+    assert np.all(np.isinf(sent.block_bits))
+
+
+def test_what_is_sent_far_below_the_report_is_lost() -> None:
+    law = Nr()
+    sent = law.transmission(np.array([0.0, 1e-3]), np.array([1e3, 1e3]), bandwidth_hz=BANDWIDTH_HZ)
+    best = law.transmission(CLEAR, CLEAR, bandwidth_hz=BANDWIDTH_HZ)
+    np.testing.assert_allclose(sent.rate_bps, np.repeat(best.rate_bps / 4, 2))  # each block four times
+    np.testing.assert_allclose(sent.mean_transmissions, 4.0)
+    np.testing.assert_allclose(sent.loss_per_bit * sent.block_bits, 50.0)
+
+
+@pytest.mark.parametrize("max_transmissions", [1, 4])
+@pytest.mark.parametrize(("sinr_db", "reported_db"), [(2.77, 10.0), (8.0, 9.0), (15.0, 15.0)])
+def test_rate_and_loss_make_the_throughput_of_renewal_theory(
+    max_transmissions: int, sinr_db: float, reported_db: float
+) -> None:
+    """Delivered a second: (1 - P_N) · block / (E[T] · slot), with the failures worked out on their own."""
+    law = Nr(max_transmissions=max_transmissions)
+    sinr = db_to_linear(np.array([sinr_db]))
+    sent = law.transmission(sinr, db_to_linear(np.array([reported_db])), bandwidth_hz=BANDWIDTH_HZ)
+    link = law.link(BANDWIDTH_HZ)
+    scheme = int(np.searchsorted(link.thresholds_db, reported_db, side="right")) - 1
+    block = int(link.block_bits[scheme])
+    combined_db = sinr_db + linear_to_db(np.arange(1, max_transmissions + 1))
+    failures = transport_block_error_rate(link.mcs[scheme], combined_db, block_bits=block)
+    transmissions = 1.0 + failures[:-1].sum()
+    delivered_bps = sent.rate_bps * (1.0 - sent.block_loss)
+    np.testing.assert_allclose(
+        delivered_bps, (1.0 - failures[-1]) * block / transmissions / 0.5e-3, rtol=5e-3, atol=1e-4 * sent.rate_bps[0]
+    )
+    np.testing.assert_allclose(sent.block_loss, failures[-1], atol=5e-3)
+    np.testing.assert_allclose(sent.mean_transmissions, transmissions, rtol=5e-3)
 
 
 def test_delays_are_settings() -> None:
@@ -163,13 +194,23 @@ def test_delays_are_settings() -> None:
 
 
 def test_bandwidths_that_nr_does_not_have_are_refused() -> None:
-    Nr().check(100e6)
+    Nr().check(100e6, carrier_hz=3.5e9)
     with pytest.raises(
         ValueError, match=r"7 MHz is no channel bandwidth .* 15 kHz in FR1; in MHz, there are 5, 10, 15"
     ):
-        Nr(numerology=0).check(7e6)
+        Nr(numerology=0).check(7e6, carrier_hz=3.5e9)
     with pytest.raises(ValueError, match=r"20 MHz .* in FR2; in MHz, there are 50, 100, 200, 400$"):
-        Nr(frequency_range="fr2", numerology=3).check(20e6)
+        Nr(frequency_range="fr2", numerology=3).check(20e6, carrier_hz=28e9)
+
+
+def test_a_carrier_is_in_its_range() -> None:
+    fr1, fr2 = Nr(), Nr(frequency_range="fr2", numerology=3)
+    fr1.check(20e6, carrier_hz=7.125e9)
+    fr2.check(100e6, carrier_hz=24.25e9)
+    with pytest.raises(ValueError, match=r"fr1 ends at 7.125 GHz and the carrier is at 28 GHz; .* 'fr2'"):
+        fr1.check(100e6, carrier_hz=28e9)
+    with pytest.raises(ValueError, match=r"fr2 begins at 24.25 GHz and the carrier is at 3.5 GHz; .* 'fr1'"):
+        fr2.check(100e6, carrier_hz=3.5e9)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +258,7 @@ def test_shapes_are_kept() -> None:
 
 def test_checking_imports_neither_scipy_nor_torch() -> None:
     code = (
-        "import sys; from nmoe_sim.engine.radio.link_adaptation import Nr; Nr(cqi_table=2).check(20e6);"
+        "import sys; from nmoe_sim.engine.radio.link_adaptation import Nr; Nr(cqi_table=2).check(20e6, carrier_hz=3e9);"
         "assert not {'torch', 'scipy', 'scipy.stats', 'scipy.special', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

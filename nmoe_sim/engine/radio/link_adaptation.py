@@ -16,6 +16,8 @@ from nmoe_sim.scenario.spec import Spec
 
 FloatArray = NDArray[np.float64]
 
+_FR1_END_HZ, _FR2_START_HZ = 7.125e9, 24.25e9
+
 
 class LinkAdaptation(Spec):
     """Base of laws without errors: the link knows its SINR and every bit arrives.
@@ -35,8 +37,8 @@ class LinkAdaptation(Spec):
     def efficiency_bps_per_hz(self, sinr: ArrayLike) -> FloatArray:
         """Spectral efficiency at a linear SINR, of the same shape."""
 
-    def check(self, bandwidth_hz: float) -> None:
-        """Any bandwidth will do."""
+    def check(self, bandwidth_hz: float, *, carrier_hz: float) -> None:
+        """Any bandwidth at any carrier will do."""
 
     def occupied_hz(self, bandwidth_hz: float) -> float:
         """All of it."""
@@ -115,8 +117,21 @@ class Nr(Spec):
             )
         return self
 
-    def check(self, bandwidth_hz: float) -> None:
-        """Raise ValueError, naming the bandwidths there are, if NR has no such channel."""
+    def check(self, bandwidth_hz: float, *, carrier_hz: float) -> None:
+        """Raise ValueError, naming what there is, if NR has no such channel or the carrier is in the other range.
+
+        FR1 ends at 7.125 GHz, FR2 begins at 24.25 GHz (TS 38.104, section 5.1).
+        """
+        if self.frequency_range == "fr1" and carrier_hz > _FR1_END_HZ:
+            raise ValueError(
+                f"fr1 ends at 7.125 GHz and the carrier is at {carrier_hz / 1e9:g} GHz; "
+                "from 24.25 GHz on, set frequency_range to 'fr2'"
+            )
+        if self.frequency_range == "fr2" and carrier_hz < _FR2_START_HZ:
+            raise ValueError(
+                f"fr2 begins at 24.25 GHz and the carrier is at {carrier_hz / 1e9:g} GHz; "
+                "up to 7.125 GHz, set frequency_range to 'fr1'"
+            )
         nr.resource_blocks(bandwidth_hz, numerology=self.numerology, frequency_range=self.frequency_range)
 
     def occupied_hz(self, bandwidth_hz: float) -> float:

@@ -32,7 +32,6 @@ class CsmaCa(Sharing):
     kind: ClassVar[str] = "csma_ca"
     half_duplex_only: ClassVar[bool] = True
     listens: ClassVar[bool] = True
-    listens: ClassVar[bool] = True
 
     packet_bytes: Annotated[int, Field(ge=1, le=65_535)] = 1500
     """Payload of a frame: an Ethernet packet."""

@@ -60,6 +60,7 @@ class FluidMedia:
         self._num_started = 0
         self._memory: dict[int, Any] = {}  # of each medium, by number
         self._t_s = 0.0  # until when all is summed up
+        self._conditions: Conditions | None = None
         self._planning = False
         self._change_s = math.inf  # when the plan ends by itself
         self._timer: Timeout | None = None
@@ -191,10 +192,12 @@ class FluidMedia:
         loads = self._loads(on_air)
         for load in loads:
             activity[load.legs] = self.policy.activity(load)
-        conditions = Conditions(self.band.state(link, activity * duty, block))
+        state = self.band.state(link, activity * duty, block)
+        if self._conditions is None or state is not self._conditions.state:  # else what follows from it is known too
+            self._conditions = Conditions(state)
         for load in loads:
-            load.conditions = conditions
-        return loads, conditions, duty
+            load.conditions = self._conditions
+        return loads, self._conditions, duty
 
     def _heard(self, loads: list[Load]) -> NDArray[np.intp]:
         """Return the legs of transfers none of whose links is mute."""

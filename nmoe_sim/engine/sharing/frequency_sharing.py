@@ -25,7 +25,6 @@ class Fdma(Sharing):
 
     kind: ClassVar[str] = "fdma"
     divides_band: ClassVar[bool] = True
-    divides_band: ClassVar[bool] = True
 
     def activity(self, load: Load) -> FloatArray:
         """Return the part of its sender's power: senders are on air all the time."""
@@ -33,7 +32,7 @@ class Fdma(Sharing):
 
     def audible(self, load: Load) -> NDArray[np.bool_]:
         """Return which have a rate in one of equal parts [n]."""
-        return load.rate_at(len(load) / load.legs_of_sender) > 0
+        return load.rate_at(1.0 / (load.legs_of_sender * np.full(len(load), 1.0 / len(load)))) > 0
 
     def plan(self, load: Load) -> Plan:
         """Return equal parts of the band."""
@@ -58,7 +57,6 @@ class MinMaxLatency(Sharing):
 
     kind: ClassVar[str] = "min_max_latency"
     divides_band: ClassVar[bool] = True
-    divides_band: ClassVar[bool] = True
 
     def activity(self, load: Load) -> FloatArray:
         """Return the part of its sender's power: senders are on air all the time."""
@@ -66,7 +64,7 @@ class MinMaxLatency(Sharing):
 
     def audible(self, load: Load) -> NDArray[np.bool_]:
         """Return which have a rate in the least part of the band [n]."""
-        return load.rate_at(1.0 / (load.legs_of_sender * _LEAST_PART)) > 0
+        return load.rate_at(1.0 / (load.legs_of_sender * np.full(len(load), _LEAST_PART))) > 0
 
     def plan(self, load: Load) -> Plan:
         """Return the best split of the band."""

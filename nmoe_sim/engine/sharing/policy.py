@@ -29,13 +29,9 @@ class Sharing(Spec):
     half_duplex_only: ClassVar[bool] = False
     """Whether both directions have to share one band."""
 
-    divides_band: ClassVar[bool] = False
-    """Whether several radios of a medium are on air at once, on parts of its band."""
-
-    listens: ClassVar[bool] = False
-    """Whether senders listen before they talk, so that a band can have one medium only."""
     listens: ClassVar[bool] = False
     """Whether all who use a band hear each other, so that one medium has to be all of it."""
+
     divides_band: ClassVar[bool] = False
     """Whether several radios are on air at once, each on a part of the band."""
 
