@@ -193,7 +193,7 @@ def _check_radio(scenario: Scenario, topology: Topology) -> None:
         )
     for bandwidth_hz in sorted({a.bandwidth_hz for a in allocations}):
         try:
-            radio.link_adaptation.check(bandwidth_hz)
+            radio.link_adaptation.check(bandwidth_hz, carrier_hz=radio.carrier_hz)
         except ValueError as error:
             part = "" if radio.reuse_factor == 1 else f" (each of radio.reuse_factor {radio.reuse_factor} parts)"
             raise InputError(f"{error}{part}", key="radio.bandwidth_hz") from error

@@ -103,11 +103,11 @@ class Air:
 
     Notes
     -----
-    A receiver hears, besides its sender, everybody who transmits on its band in another medium, at the mean
-    power of what each sends over time. A half-duplex radio that has to send and receive on one band in
-    different media (concurrent sidelinks) divides its time equally among its own sending and those it
-    listens to: ``duty``. The scheme of link adaptation is chosen from the gain of ``report_delay_s`` ago, under
-    the interference of now; within a block, the time before the report of that block counts with the older.
+    A receiver hears, besides its sender, everybody who transmits on its band in another medium, at the mean power
+    of what each sends over time. A radio that is active in several media of one band (concurrent sidelinks) divides
+    its time equally among them: ``duty``. The scheme of link adaptation is chosen from the gain of
+    ``report_delay_s`` ago, under the interference of now; within a block, the time before the report of that block
+    counts with the older.
     """
 
     def __init__(
@@ -142,6 +142,7 @@ class Air:
         self.outage_timeout_s = math.inf if is_wired else radio.outage_timeout_s
         self.is_coupled = end_to_end or len(names) > 1
         self.is_lossless = is_wired or self._adaptation.is_lossless
+        self._last: tuple[int, IntArray, FloatArray, AirState | None] = (-1, np.empty(0, np.int64), np.empty(0), None)
         self._block = -1
         self._now: dict[int, tuple[float, float]] = {}
         self._columns: dict[int, tuple[FloatArray, FloatArray]] = {}
@@ -249,6 +250,14 @@ class Air:
 
     def state(self, links: IntArray, activity: FloatArray, block: int) -> AirState:
         """See ``sharing.Band``."""
+        same_block, same_links, same_activity, last = self._last
+        if block != same_block or not np.array_equal(links, same_links) or not np.array_equal(activity, same_activity):
+            last = self._state(links, activity, block)
+            self._last = block, links.copy(), activity.copy(), last
+        assert last is not None
+        return last
+
+    def _state(self, links: IntArray, activity: FloatArray, block: int) -> AirState:
         radio = np.flatnonzero(self._band[links] >= 0) if self._has_wires else slice(None)
         on_air = links[radio]
         reports = self._report_blocks(block) if len(on_air) else [(1.0, block)]
@@ -304,22 +313,19 @@ class Air:
         return interference_w(gains, self._tx_w[links], serving=own, activity=activity, interferes=heard)
 
     def duty(self, links: IntArray) -> FloatArray:
-        """Return which part of the time the half-duplex radios at both ends leave to each active link [n]."""
+        """Return which part of the time the radios at both ends leave to each active link [n].
+
+        A radio is in one medium at a time: it divides its time equally among those of a band it is active in.
+        """
         if not self.is_coupled or len(links) < 2:
             return np.ones(len(links))
-        src, dst, band, medium = self.sender[links], self.receiver[links], self._band[links], self.medium[links]
-        num_duties: dict[tuple[int, int], int] = {}
-        both = set(src.tolist()) & set(dst.tolist())
-        if not both:
-            return np.ones(len(links))
-        for node in both:
-            for b in set(band[src == node].tolist()) & set(band[dst == node].tolist()):
-                if b >= 0:
-                    own = medium[(src == node) & (band == b)]
-                    listens = (dst == node) & (band == b) & ~np.isin(medium, own)  # a medium has its own turns
-                    num_duties[node, b] = 1 + len(set(src[listens].tolist()))
-        ends = [
-            [num_duties.get((n, b), 1) for n, b in zip(nodes.tolist(), band.tolist(), strict=True)]
-            for nodes in (src, dst)
+        band, medium = self._band[links].tolist(), self.medium[links].tolist()
+        ends = list(zip(self.sender[links].tolist(), self.receiver[links].tolist(), strict=True))
+        media_of: dict[tuple[int, int], set[int]] = {}
+        for nodes, b, m in zip(ends, band, medium, strict=True):
+            for node in nodes:
+                media_of.setdefault((node, b), set()).add(m)
+        most = [
+            1 if b < 0 else max(len(media_of[node, b]) for node in nodes) for nodes, b in zip(ends, band, strict=True)
         ]
-        return np.asarray(1.0 / np.max(ends, axis=0))
+        return 1.0 / np.array(most, dtype=np.float64)

@@ -108,10 +108,10 @@ class Band(Protocol):
         """Return the SINR of one link that has its medium, and the air, to itself; linear."""
 
     def duty(self, links: IntArray) -> FloatArray:
-        """Return which part of the time the half-duplex radios at its ends leave to each active link [n].
+        """Return which part of the time the radios at its ends leave to each active link [n].
 
-        It scales shares of every plan, activities and airtimes: 1 unless a radio has to send and receive on
-        one band in different media (concurrent sidelinks).
+        It scales shares of every plan, activities and airtimes: 1 unless a radio is active in several media of one
+        band (concurrent sidelinks), among which it divides its time.
         """
 
     def state(self, links: IntArray, activity: FloatArray, block: int) -> LinkState:
