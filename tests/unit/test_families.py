@@ -218,7 +218,8 @@ def antenna(spec: Any) -> None:
 
 
 def link_adaptation(spec: Any) -> None:
-    spec.check(20e6)
+    spec.check(20e6, carrier_hz=3.5e9)
+    assert 0 < spec.occupied_hz(20e6) <= 20e6
     sinr = np.concatenate([[0.0], np.logspace(-6, 12, 500)])
     sends = spec.transmission(sinr, sinr, bandwidth_hz=20e6)
     for values in (sends.rate_bps, sends.block_loss, sends.block_bits, sends.mean_transmissions, sends.loss_per_bit):
@@ -230,14 +231,16 @@ def link_adaptation(spec: Any) -> None:
     assert ((sends.block_loss >= 0) & (sends.block_loss <= 1)).all()
     assert (sends.mean_transmissions >= 1).all()
     assert (sends.block_bits > 0).all()
+    assert (sends.retransmissions_per_bit >= 0).all()
     assert spec.report_delay_s >= 0
     assert sends.retransmission_delay_s >= 0
 
     # a report that isn't what is sent over carries no more than physics allows, whichever way it is wrong
     for wrong in (sinr[::-1], np.full(sinr.shape, 1e3), np.zeros(sinr.shape)):
         other = spec.transmission(sinr, wrong, bandwidth_hz=20e6)
-        assert other.rate_bps[0] == 0
-        assert ((other.rate_bps >= 0) & (other.rate_bps <= 20e6 * np.log2(1 + sinr) * (1 + 1e-12))).all()
+        arrives_bps = other.rate_bps * (1 - other.block_loss)
+        assert arrives_bps[0] == 0
+        assert ((arrives_bps >= 0) & (arrives_bps <= 20e6 * np.log2(1 + sinr) * (1 + 1e-12))).all()
         assert ((other.block_loss >= 0) & (other.block_loss <= 1)).all()
         assert (other.loss_per_bit >= 0).all()
         assert (other.loss_per_bit == 0).all() or not spec.is_lossless
