@@ -11,7 +11,8 @@ import pytest
 from fake_radio import Given, Proportional, network, radio, simulation, table
 
 from channels.units import db_to_linear, thermal_noise_w
-from nmoe_sim.engine.air import Air, AirState
+from nmoe_sim.engine.air import Air
+from nmoe_sim.engine.air_state import AirState
 from nmoe_sim.engine.radio.antennas import Isotropic
 from nmoe_sim.engine.radio.link_adaptation import Nr, Shannon
 from nmoe_sim.engine.sharing import MaxMin
