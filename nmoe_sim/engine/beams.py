@@ -36,19 +36,23 @@ class Beams:
         self._sites = sites
         self._azimuth_rad = np.deg2rad(azimuth_deg)
         self._laws = ((~sites.is_station, device_antenna), (sites.is_station, station_antenna))
-        self._remembered = Memo(self._gain)
+        self._gains, self._link_gains = Memo(self._gain), Memo(self._link_gain)
 
     def gain(self, at: IntArray, peer: IntArray, towards: IntArray, t_s: ArrayLike) -> FloatArray:
         """Return the gain of the antennas of nodes ``at``, beams at ``peer``, towards nodes ``towards``; linear.
 
         The arguments broadcast; a gain from a node to itself is of no meaning.
         """
-        looks = (
-            np.zeros(np.shape(t_s)) if self._sites.is_static else np.floor(np.asarray(t_s) / self._sites.step_s + 1e-9)
-        )
-        num_nodes = len(self._sites)
-        keys = ((looks.astype(np.int64) * num_nodes + at) * num_nodes + peer) * num_nodes + towards
-        return self._remembered(keys.ravel()).reshape(keys.shape)
+        keys = self._keys(t_s, at, peer, towards)
+        return self._gains(keys.ravel()).reshape(keys.shape)
+
+    def _keys(self, t_s: ArrayLike, *nodes: IntArray) -> IntArray:
+        """Return looks and nodes written as one number each."""
+        still = self._sites.is_static
+        keys = np.int64(0) if still else np.floor(np.asarray(t_s) / self._sites.step_s + 1e-9).astype(np.int64)
+        for node in nodes:
+            keys = keys * len(self._sites) + node
+        return np.asarray(keys)
 
     def _gain(self, keys: IntArray) -> FloatArray:
         """Return the gains of looks, nodes, peers and directions that are written as one number."""
@@ -73,6 +77,13 @@ class Beams:
 
     def link_gain(self, src: IntArray, dst: IntArray, t_s: ArrayLike) -> FloatArray:
         """Return the gain of both antennas of links [n], beams at each other, linear; [T, n] at times [T, 1]."""
+        keys = self._keys(t_s, src, dst)
+        return self._link_gains(keys.ravel()).reshape(keys.shape)
+
+    def _link_gain(self, keys: IntArray) -> FloatArray:
+        looks_src, dst = np.divmod(keys, len(self._sites))
+        looks, src = np.divmod(looks_src, len(self._sites))
+        t_s = np.zeros(1) if self._sites.is_static else looks * self._sites.step_s
         return np.asarray(self.gain(src, dst, dst, t_s) * self.gain(dst, src, src, t_s))
 
     def direction(self, of: IntArray, to: IntArray, t_s: float) -> tuple[FloatArray, FloatArray]:
