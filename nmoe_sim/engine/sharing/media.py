@@ -38,11 +38,6 @@ class Leg(NamedTuple):
     sinr: float
     """SINR on the whole band when the first bit was sent, linear: that of the first plan it was in."""
 
-    @property
-    def tail_s(self) -> float:
-        """Mean time from the last bit's first transmission until HARQ is through with it."""
-        return self.last_retransmissions * self.retransmission_delay_s
-
 
 class Ended(NamedTuple):
     """How a transfer ended on its media."""
