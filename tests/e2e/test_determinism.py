@@ -61,7 +61,7 @@ radio:
   fading: {kind: rician, speed_m_per_s: 30, coherence_time_s: 2.0e-3, delay_spread_s: 1.0e-7, num_subbands: 2}
   link_adaptation: {kind: nr}
   sharing: {kind: proportional_fair}
-model: {top_k: 3, extractor: {kind: mlp, hidden: [8], num_features: 1024}, expert: {hidden: [4]}}
+model: {top_k: 3, extractor: {kind: mlp, hidden: [8], num_features: 4096}, expert: {hidden: [4]}}
 training:
   extractor: {kind: fedce, rounds: 1}
   experts: {sgd: {epochs: 1}}

@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY
 
 from analysis import audit
-from nmoe_sim import RunResult, load_run
+from nmoe_sim import RunResult, load_run, load_scenario
 from nmoe_sim.cli import main
 
 SHORT = (
@@ -97,7 +97,8 @@ def test_multi_cell_hears_those_who_transmit_and_no_others(run):
 
 
 def test_handover_moves_devices_and_tries_again_what_it_broke_off(run):
-    result = run("handover", "inference.duration_s=8")
+    settings = ("inference.duration_s=8", "radio.bandwidth_hz=5e6", "handover.hysteresis_db=1")
+    result = run("handover", *settings)
     balanced(result)
     tables = result.tables
     handovers, transfers = tables["handovers"], tables["transfers"]
@@ -118,8 +119,9 @@ def test_handover_moves_devices_and_tries_again_what_it_broke_off(run):
     places = tables["positions"].sort_values(["device", "t_s"])
     steps = places.groupby("device")[["x_m", "y_m", "t_s"]].diff().dropna()
     speed = np.hypot(steps["x_m"], steps["y_m"]) / steps["t_s"]
-    assert speed.max() <= 17 + 1e-6  # less where a device turned between two rows
-    assert speed.median() >= 10 - 1e-6
+    mobility = load_scenario(REPOSITORY / "scenarios" / "handover.yaml").mobility
+    assert speed.max() <= mobility.max_speed_m_per_s + 1e-6
+    assert speed.median() >= mobility.min_speed_m_per_s - 1e-6  # less only where a device turned between two rows
 
 
 # --- without base stations -----------------------------------------------------------------------------
