@@ -23,12 +23,14 @@ MAX_ATTEMPTS = 10_000
 
 
 class _Payload:
-    __slots__ = ("attempt", "bits_left", "delivered", "dst", "hop", "id", "kind", "links", "n_bytes", "request_id",
-                 "round", "route", "stage", "t_ready_s", "t_start_s", "tail", "version")  # fmt: skip
+    __slots__ = ("attempt", "bits_left", "bits_to_go", "delivered", "dst", "hop", "id", "kind", "links", "n_bytes",
+                 "request_id", "round", "route", "src", "stage", "t_ready_s", "t_start_s", "tail",
+                 "version")  # fmt: skip
 
     def __init__(
         self,
         id: int,
+        src: str,
         dst: str,
         route: tuple[Link, ...],
         version: int,
@@ -40,6 +42,7 @@ class _Payload:
         delivered: Event,
     ) -> None:
         self.id = id
+        self.src = src
         self.dst = dst
         self.route = route  # what is left of it
         self.version = version  # of the topology it was found in
@@ -51,7 +54,8 @@ class _Payload:
         self.delivered = delivered
         self.hop = 0
         self.attempt = 0
-        self.bits_left = 8.0 * n_bytes  # of this hop
+        self.bits_to_go = 8.0 * n_bytes  # what ``dst`` hasn't
+        self.bits_left = self.bits_to_go  # of this hop
         self.links: tuple[Link, ...] = ()  # what it is on now
         self.tail: tuple[Ended, list[float], float] | None = None  # its last bit was sent, when, but isn't through
         self.t_ready_s = 0.0
@@ -69,9 +73,10 @@ class Network:
     A hop that fails (HARQ gave a block up, no rate for too long, the link went away) leaves a row and is
     tried again from where the payload is, over the route of then: in inference ``radio.retry.max_retries``
     times a hop, with growing pauses; in training until it gets through. What is sent again is what is missing:
-    the blocks that were given up, or what had not been sent, as radio bearers do that acknowledge (RLC AM; at
-    a handover, the old base station forwards what it has; that isn't charged to the backhaul). A payload without
-    a route is tried again alike, but leaves no row.
+    the blocks that were given up, and what had not been sent, as radio bearers do that acknowledge (RLC AM; at
+    a handover, the old base station forwards what it has; that isn't charged to the backhaul; a device forwards
+    nothing). What has reached ``dst`` isn't sent again over later hops either. A payload without a route is tried
+    again alike, but leaves no row.
 
     How often the last block had to be sent delays it: HARQ's mean number of retransmissions is rounded up or
     down at random, so that it keeps its mean.
@@ -88,7 +93,8 @@ class Network:
         Gets one ``transfers`` row a hop and attempt, when it ends.
     radio : RadioSection
     streams : RandomStreams
-        Streams ``loss`` and ``harq``, by what is sent, for which request or round, over which hop and attempt.
+        Streams ``loss`` and ``harq``, by what is sent, for which request or round, from and to whom, over which
+        hop and attempt.
     """
 
     def __init__(
@@ -146,7 +152,9 @@ class Network:
             if not self.topology.is_connectable(src, dst):
                 raise
             route = ()
-        payload = _Payload(self._num_payloads, dst, route, version, n_bytes, kind, request_id, stage, round, delivered)
+        payload = _Payload(
+            self._num_payloads, src, dst, route, version, n_bytes, kind, request_id, stage, round, delivered
+        )
         self._num_payloads += 1
         self._start_hop(payload, src)
         return delivered
@@ -182,7 +190,11 @@ class Network:
                 payload.route = ()
                 self._try_again(payload, at)
                 return
-        payload.links = payload.route if self.end_to_end else payload.route[:1]
+        before, payload.links = payload.links, payload.route if self.end_to_end else payload.route[:1]
+        if payload.bits_left < payload.bits_to_go:  # some is at the end of the link before
+            ends = {before[0].dst, payload.links[0].dst}
+            if len(ends) > 1 and any(node.kind == "device" for node in ends):
+                payload.bits_left = payload.bits_to_go
         wait_s = sum([self.access_delay_s for link in payload.links if link.wired is None])
         if self._quiet_until_s:
             wait_s = max(wait_s, self._quiet_end_s(payload.links) - self.env.now)
@@ -243,24 +255,24 @@ class Network:
     ) -> None:
         """Book the hop, then go on from where the payload is."""
         bits_sent, outcome = ended.bits_sent, broken or ended.outcome
-        if outcome != "delivered":
-            missing = payload.bits_left - ended.bits_sent
-            if broken:
-                missing = min(leg.block_bits for leg in ended.legs)
-                tails_s = [self.env.now - t_off_s, *([0.0] * (len(tails_s) - 1))]
-        else:
-            exponent = sum([leg.loss_exponent for leg in ended.legs])
-            if exponent > 0 and self._draw("loss", payload, payload.links[0]) < -math.expm1(-exponent):
-                outcome = "lost"
-                num_blocks = max(1, round(exponent / -math.expm1(-exponent)))
-                missing = num_blocks * min(leg.block_bits for leg in ended.legs)
+        block_bits = min([leg.block_bits for leg in ended.legs])
+        lost_bits = 0.0
+        exponent = sum([leg.loss_exponent for leg in ended.legs])
+        if exponent > 0 and self._draw("loss", payload, payload.links[0]) < -math.expm1(-exponent):
+            lost_bits = max(1, round(exponent / -math.expm1(-exponent))) * block_bits
+            outcome = "lost" if outcome == "delivered" else outcome
+        if broken:
+            lost_bits = max(lost_bits, block_bits)
+            tails_s = [self.env.now - t_off_s, *([0.0] * (len(tails_s) - 1))]
         bytes_sent = math.ceil(bits_sent / 8.0) if ended.outcome == "delivered" else int(bits_sent / 8.0)
         for offset, (link, leg, tail_s) in enumerate(zip(payload.links, ended.legs, tails_s, strict=True)):
             self._book(payload, payload.hop + offset, link, leg, tail_s, bytes_sent, outcome)
         if outcome == "delivered":
             self._next_hop(payload)
             return
-        payload.bits_left = min(payload.bits_left, max(8.0, missing))
+        payload.bits_left = min(payload.bits_left, max(8.0, payload.bits_left - bits_sent + lost_bits))
+        if payload.links[-1].dst.name == payload.dst:
+            payload.bits_to_go = payload.bits_left
         payload.t_ready_s = self.env.now
         self._try_again(payload, payload.links[0].src.name)
 
@@ -271,6 +283,8 @@ class Network:
             f"{name}/{payload.stage}/{payload.kind}",
             0 if payload.request_id is None else payload.request_id + 1,
             0 if payload.round is None else payload.round + 1,
+            index[payload.src],
+            index[payload.dst],
             index[link.src.name],
             index[link.dst.name],
             payload.hop,
@@ -281,7 +295,7 @@ class Network:
         payload.route = payload.route[len(payload.links) :]
         payload.hop += len(payload.links)
         payload.attempt = 0
-        payload.bits_left = 8.0 * payload.n_bytes
+        payload.bits_left = payload.bits_to_go
         at = payload.links[-1].dst.name
         if at == payload.dst:
             payload.delivered.succeed(True)

@@ -21,6 +21,7 @@ from nmoe_sim.engine.radio.path_loss import FreeSpace
 from nmoe_sim.engine.sharing import Fdma, MaxMin
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.engine.topology import Node, Topology, Wired
+from nmoe_sim.inference.view import NetworkMonitor, NetworkView
 from nmoe_sim.rng import RandomStreams
 
 NOISE_W = float(thermal_noise_w(1e6, 0.0))
@@ -96,6 +97,48 @@ def test_mean_delay_is_access_size_over_rate_and_delays_of_wires() -> None:
     assert run.mean_delay_s("a", "a", 1_000_000) == 0.0
     whole = two_cells(access_delay_s=0.01, sharing=MaxMin())
     assert whole.mean_delay_s("a", "b", 1_000_000) == pytest.approx(0.01 + 0.25 + 0.01 + bits / 2e6)
+
+
+def test_end_to_end_takes_the_busiest_mediums_hops_together() -> None:
+    """Both directions of a half-duplex cell are one medium, whose airtimes add up; separate ones overlap."""
+    channel, bits = gains({"a>bs0": 8.0, "bs0>b": 0.4}), 8 * 1_000_000
+    up_s, down_s = bits / 8e6, bits / 4e6  # 0.4 at 1 W is 4 at 10 W
+    for duplex, expected_s in (("half", up_s + down_s), ("full", max(up_s, down_s))):
+        run = simulation(network(["a-bs0", "b-bs0"]), radio(channel=channel, sharing=MaxMin(), duplex=duplex))
+        assert run.mean_delay_s("a", "b", 1_000_000) == pytest.approx(expected_s)
+        run.network.send("a", "b", 1_000_000, "features")
+        run.env.run()
+        assert run.env.now == pytest.approx(expected_s)  # and that is what it takes
+
+
+def test_an_aged_view_stays_what_it_was_when_a_device_moves_and_hands_over() -> None:
+    """a walks away from bs0, hands over to bs1 at 2 s; who looks only every 5 s plans with what was then."""
+    heights = {"device_height_m": 5.0, "base_station_height_m": 5.0}
+    changes = {"channel": Model(), "path_loss": FreeSpace(), "fading": NoFading(), **heights}
+    places = {"a": (10.0, 0.0), "bs1": (300.0, 0.0)}
+    topology = network(["a-bs0", "a-bs1"], [("bs0", "bs1", Wired(1e9, 0.5))], places=places)
+    run = simulation(topology, radio(**changes), mobility=East(mean_speed_m_per_s=10.0, step_s=1.0))
+    monitor = NetworkMonitor(run, ("a",), period_s=5.0)
+
+    def delay_s(view: NetworkView) -> float:
+        return view.mean_delay_s("a", "bs0", 1000)
+
+    view, current_s = monitor.view(), run.mean_delay_s("a", "bs0", 1000)
+    assert delay_s(view) == current_s
+    run.env.run(until=2.0)
+    run.topology.attach("a", "bs1")
+    run.env.run(until=4.0)
+    assert run.mean_delay_s("a", "bs0", 1000) > 0.5 > current_s  # over the wire by now
+    assert monitor.view() is view
+    assert (view.t_s, delay_s(view)) == (0.0, current_s)
+    assert view.mean_delay_s("a", "bs1", 1000) == pytest.approx(current_s + 0.5 + 8e-6)
+    run.env.run(until=5.0)
+    now_s = run.mean_delay_s("a", "bs0", 1000)
+    run.env.run(until=9.5)
+    aged = monitor.view()
+    assert (aged.t_s, delay_s(aged)) == (5.0, now_s)
+    assert delay_s(view) == current_s  # whoever kept it, too
+    monitor.stop()
 
 
 def test_mean_delay_without_a_route_or_a_rate_is_infinite() -> None:
@@ -216,10 +259,12 @@ def test_a_link_without_gain_is_an_outage() -> None:
 def test_loss_of_the_law_reaches_the_transfers() -> None:
     law = Proportional(block_loss=0.5, block_bits=8000.0, mean_transmissions=3.0, retransmission_delay_s=0.01)
     run = simulation(network(["a-bs0"]), radio(channel=gains({"a>bs0": 8.0}), link_adaptation=law))
-    sends = [run.network.send("a", "bs0", 1000, "features") for _ in range(20)]
+    sends = [run.network.send("a", "bs0", 1000, "features", request_id=number) for number in range(20)]
     run.env.run()
     rows = run.recorder.arrow("transfers").to_pandas()
-    draws = RandomStreams(0).uniform("loss", rows["payload_id"], rows["hop"], rows["attempt"])
+    ends = [run.topology.index[name] for name in ("a", "bs0", "a", "bs0")]  # of the payload, of the link
+    keys = (rows["request_id"].astype(int) + 1, 0, *ends, rows["hop"], rows["attempt"])
+    draws = RandomStreams(0).uniform("loss/None/features", *keys)
     assert rows["outcome"].tolist() == ["lost" if draw < 0.5 else "delivered" for draw in draws]
     assert 0 < (rows["outcome"] == "lost").sum() < len(rows)
     np.testing.assert_allclose(rows["tail_s"], 0.02)
