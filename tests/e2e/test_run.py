@@ -38,8 +38,7 @@ TABLES = {
         "int": "transfer_id request_id round n_bytes",
         "text": "stage src dst medium kind outcome",
         "float": (
-            "t_ready_s t_start_s t_end_s tail_s airtime_s sinr_db mean_rate_bps retransmissions "
-            "tx_energy_j rx_energy_j"
+            "t_ready_s t_start_s t_end_s tail_s airtime_s sinr_db mean_rate_bps retransmissions tx_energy_j rx_energy_j"
         ),
     },
     "compute": {
