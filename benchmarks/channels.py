@@ -11,13 +11,14 @@
   and preparation not.
 
 Run ``python benchmarks/channels.py [--repeats N] [--only WORD]``. Figures are medians, after a warm-up, of CPU time of
-this process; wall time is beside it. A ratio is the baseline's CPU time over ours.
+this process on one thread; wall time is beside it. A ratio is the baseline's CPU time over ours.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import random
 import statistics
 import sys
@@ -27,11 +28,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
 import numpy as np
 import simpy
 import yaml
 
-sys.path[0] = str(Path(__file__).parents[1])  # this file's folder would hide the package of its name
+sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its channels.py would hide the package
 
 import channels  # noqa: E402
 from channels.interference import sinr  # noqa: E402

@@ -20,6 +20,7 @@ import gc
 import pstats
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -30,21 +31,23 @@ import numpy as np
 import pandas as pd
 import simpy
 
-from nmoe_sim.engine.device_profiles import BaseStation, Phone
-from nmoe_sim.engine.radio.antennas import Isotropic
-from nmoe_sim.engine.radio.channel import Model
-from nmoe_sim.engine.radio.fading import Rayleigh
-from nmoe_sim.engine.radio.link_adaptation import Shannon
-from nmoe_sim.engine.radio.path_loss import UrbanMicro
-from nmoe_sim.engine.radio.shadowing import LogNormal
-from nmoe_sim.engine.sharing import EqualShare
-from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topologies import Star
-from nmoe_sim.inference.arrivals import Poisson
-from nmoe_sim.results.recorder import Recorder
-from nmoe_sim.results.rundir import write_table
-from nmoe_sim.rng import RandomStreams
-from nmoe_sim.scenario.scenario import RadioSection
+sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its channels.py would hide the package
+
+from nmoe_sim.engine.device_profiles import BaseStation, Phone  # noqa: E402
+from nmoe_sim.engine.radio.antennas import Isotropic  # noqa: E402
+from nmoe_sim.engine.radio.channel import Model  # noqa: E402
+from nmoe_sim.engine.radio.fading import Rayleigh  # noqa: E402
+from nmoe_sim.engine.radio.link_adaptation import Shannon  # noqa: E402
+from nmoe_sim.engine.radio.path_loss import UrbanMicro  # noqa: E402
+from nmoe_sim.engine.radio.shadowing import LogNormal  # noqa: E402
+from nmoe_sim.engine.sharing import EqualShare  # noqa: E402
+from nmoe_sim.engine.simulation import Simulation  # noqa: E402
+from nmoe_sim.engine.topologies import Star  # noqa: E402
+from nmoe_sim.inference.arrivals import Poisson  # noqa: E402
+from nmoe_sim.results.recorder import Recorder  # noqa: E402
+from nmoe_sim.results.rundir import write_table  # noqa: E402
+from nmoe_sim.rng import RandomStreams  # noqa: E402
+from nmoe_sim.scenario.scenario import RadioSection  # noqa: E402
 
 TASK_BYTES = 500
 TASK_FLOP = 1e8

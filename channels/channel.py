@@ -176,7 +176,9 @@ class Channel:
         """Go through all pairs of ``src`` and ``dst``, some of ``src`` at a time: pairs [M] and their state [1, M]."""
         xy_m = self._sites.at([t_s])[0]
         fields = [field for field in (self._los_field, *self._shadowing_fields) if field is not None]
-        phasors = {id(field): (field.phasors(xy_m[src]), field.phasors(xy_m[dst])) for field in fields}
+        of_src = [field.phasors(xy_m[src]) for field in fields]
+        of_dst = of_src if np.array_equal(src, dst) else [field.phasors(xy_m[dst]) for field in fields]
+        phasors = {id(field): both for field, *both in zip(fields, of_src, of_dst, strict=True)}
         num_rows = max(1, _CHUNK // max(1, len(dst)))
         for first in range(0, max(1, len(src)), num_rows):
             some = slice(first, first + num_rows)
