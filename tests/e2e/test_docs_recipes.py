@@ -12,6 +12,8 @@ import pytest
 from conftest import REPOSITORY, Outcome
 
 from nmoe_sim import load_scenario, run
+from nmoe_sim.checks import check
+from nmoe_sim.errors import InputError
 
 HOW_TO = REPOSITORY / "docs" / "how-to"
 SMALL: dict[str, Any] = {
@@ -83,6 +85,35 @@ def test_reuse_of_the_band(folder: Path, cli: Callable[..., Outcome], capsys: py
     assert median_db[3] > median_db[1] + 3
     training_s = found["runs"].groupby("radio.reuse_factor")["training_time_s"].mean()
     assert training_s[3] > training_s[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "refused", "accepted"),
+    [
+        (
+            "multi_cell",  # every cell on a channel of its own
+            {
+                "radio.sharing": {"kind": "csma_ca"},
+                "radio.duplex": "half",
+                "radio.link_adaptation": {"kind": "shannon"},
+            },
+            {"radio.reuse_factor": 9},
+        ),
+        ("wifi", {"radio.sharing": {"kind": "fdma"}}, {"radio.duplex": "full"}),
+        (
+            "mesh",
+            {"radio.sharing": {"kind": "fdma"}, "radio.duplex": "full", "radio.sidelinks": "time_shared"},
+            {"radio.sidelinks": "concurrent"},
+        ),
+        ("mmwave", {"radio.carrier_hz": 20e9}, {"radio.carrier_hz": 24.25e9}),
+    ],
+)
+def test_what_is_refused_has_a_remedy(name: str, refused: dict[str, Any], accepted: dict[str, Any]) -> None:
+    scenario = load_scenario(REPOSITORY / "scenarios" / f"{name}.yaml")
+    with pytest.raises(InputError) as error:
+        check(scenario.replace(refused))
+    assert error.value.key == ("radio.bandwidth_hz" if name == "mmwave" else "radio.sharing")
+    check(scenario.replace(refused | accepted))
 
 
 def test_topology_of_a_file(folder: Path, cli: Callable[..., Outcome]) -> None:
