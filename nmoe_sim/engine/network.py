@@ -211,11 +211,9 @@ class Network:
                 self._start_hop(payload, links[0].src.name, t_ready_s=payload.t_ready_s)
                 return
         payload.t_start_s = self.env.now
-        media, positions = (
-            self._media[payload.links[0].index][2],
-            [self._media[link.index][1] for link in payload.links],
-        )
-        media.start(tuple(positions), payload.bits_left, self._off_air, payload)
+        media = self._media[payload.links[0].index][2]
+        positions = tuple([self._media[link.index][1] for link in payload.links])
+        media.start(positions, payload.bits_left, self._off_air, payload)
 
     def _quiet_end_s(self, links: Iterable[Link]) -> float:
         """Return when nothing keeps the ends of links from starting any more."""
@@ -223,6 +221,12 @@ class Network:
 
     def _off_air(self, payload: Any, ended: Ended) -> None:
         """Wait for the tail of the last bit: HARQ's and the wire's delay; then book the hop."""
+        link, leg = payload.links[0], ended.legs[0]
+        is_plain = ended.outcome == "delivered" and len(ended.legs) == 1 and link.wired is None
+        if is_plain and not leg.loss_exponent and not leg.last_retransmissions:  # nothing to wait for, nothing to draw
+            self._book(payload, payload.hop, link, leg, 0.0, math.ceil(ended.bits_sent / 8.0), "delivered")
+            self._next_hop(payload)
+            return
         tails_s = [0.0] * len(ended.legs)
         if ended.outcome == "delivered":
             for i, (link, leg) in enumerate(zip(payload.links, ended.legs, strict=True)):
