@@ -106,7 +106,8 @@ def test_handover_moves_devices_and_tries_again_what_it_broke_off(run):
     assert (handovers["from_station"] != handovers["to_station"]).all()
     broken = transfers[transfers["outcome"] == "link_down"]
     assert len(broken) == handovers["num_aborted"].sum() > 0
-    assert (broken["bytes_sent"] < broken["n_bytes"]).all()
+    assert (broken["bytes_sent"] <= broken["n_bytes"]).all()  # all of it where only HARQ's tail was cut
+    assert (broken["bytes_sent"] < broken["n_bytes"]).any()
     again = transfers.set_index(["payload_id", "hop", "attempt"]).index
     retries = zip(broken["payload_id"], broken["hop"], broken["attempt"] + 1, strict=True)
     assert all(retry in again for retry in retries)
