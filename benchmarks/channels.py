@@ -223,6 +223,7 @@ def media(repeats: int) -> None:
 def plan_s(num_active: int) -> tuple[float, float]:
     """Return CPU and wall seconds of a planning event, the network around it included."""
     mapping = yaml.safe_load(resolve("multi_cell").read_text())
+    mapping["data"]["partition"] = {"kind": "iid"}
     mapping["topology"]["num_devices"] = max(2, num_active)
     mapping["radio"] |= {
         "carrier_hz": CARRIER_HZ,
