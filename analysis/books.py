@@ -160,6 +160,16 @@ class Books:
         return bool(self.scenario["radio"]["sidelinks"] == "concurrent")
 
     @cached_property
+    def may_be_mute(self) -> bool:
+        """Whether a link may have no rate for a while: it then waits off air and leaves its turns to others."""
+        radio = self.scenario["radio"]
+        of_model, steady = radio["channel"]["kind"] == "model", radio["fading"]["kind"] == "none" and self.is_static
+        if of_model and radio["link_adaptation"]["kind"] == "shannon":
+            return False  # a rate at any SINR
+        is_same = of_model and steady and self.num_stations <= 1 and not self.shares_radios
+        return not is_same or bool(((self.radio["bytes_sent"] == 0) & (self.radio["n_bytes"] > 0)).any())
+
+    @cached_property
     def num_stations(self) -> int:
         """Number of base stations."""
         return int((self.devices["kind"] == "base_station").sum())

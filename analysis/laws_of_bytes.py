@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.books import Books, Floats, Law, relative
@@ -10,14 +11,51 @@ from analysis.books import Books, Floats, Law, relative
 
 def _hops(books: Books) -> Floats:
     hops = books.transfers
-    whole = hops["outcome"].isin(["delivered", "lost"])
-    missing = (hops["n_bytes"] - hops["bytes_sent"]).to_numpy(np.float64)
-    part = np.where(hops["bytes_sent"] < 0, np.inf, np.maximum(-missing, 0.0))
     rate_bps = 8.0 * hops["bytes_sent"] / (hops["t_end_s"] - hops["t_start_s"])
     booked_bps = hops["mean_rate_bps"].astype("float64")
     instant = hops["t_end_s"] == hops["t_start_s"]
     right = np.where(instant, booked_bps.isna(), relative(booked_bps, rate_bps) <= 1e-9)
-    return np.concatenate([np.where(whole, np.abs(missing), part), np.where(right, 0.0, np.inf)])
+    return np.concatenate([_sent(books), np.where(right, 0.0, np.inf)])
+
+
+def _sent(books: Books) -> Floats:
+    """Compare what each attempt sent with what there was to send."""
+    moves = books.moves
+    smooth_id = moves.groupby("payload_id")["delivered"].transform("all").astype(bool)
+    smooth, rough = moves[smooth_id], moves[~smooth_id]
+    deviations = [(smooth["n_bytes"] - smooth["bytes_sent"]).abs().to_numpy(np.float64)]
+    payloads = books.payloads
+    ends = dict(zip(payloads["payload_id"], payloads["dst"].where(payloads["delivered"]), strict=True))
+    deviations += [_follow(books, rows, ends[number]) for number, rows in rough.groupby("payload_id")]
+    return np.concatenate(deviations)
+
+
+def _follow(books: Books, moves: pd.DataFrame, end: object) -> Floats:
+    """Keep the least and the most that can be missing at the end of a payload's hop and at its own, if known."""
+    kind, lossless = books.devices["kind"], books.scenario["radio"]["link_adaptation"]["kind"] == "shannon"
+    n_bytes = int(moves["n_bytes"].iloc[0])
+    here = to_go = n_bytes, n_bytes
+    before, deviations = None, []
+    to_last_bit = moves["delivered"] | (moves["outcome"] == "lost") | (moves["tail_s"] > 0)
+    columns = (moves[name].tolist() for name in ("dst", "bytes_sent", "delivered"))
+    for dst, sent, delivered, is_whole in zip(*columns, to_last_bit.tolist(), strict=True):
+        if before not in (None, dst) and {kind.get(before), kind.get(dst)} != {"base_station"}:
+            here = min(here[0], to_go[0]), to_go[1]  # a device forwards nothing of what it has
+        least, most = here
+        deviations.append(max(sent - most, least - sent if is_whole else -sent, 0))
+        if delivered:
+            here, before = to_go, None
+            continue
+        if is_whole:
+            here = min(1, least), sent
+        else:  # of the last byte a part may have been sent; blocks of what was sent may have been given up
+            here = max(least - sent - 1, min(1, least)), most - sent if lossless else most
+        before = dst
+        if dst == end:
+            to_go = here
+        elif not isinstance(end, str):  # it never got there
+            to_go = min(to_go[0], here[0]), to_go[1]
+    return np.array(deviations, np.float64)
 
 
 def _requests(books: Books) -> Floats:
@@ -52,7 +90,8 @@ def _differences(booked: NDArray[np.int64], expected: NDArray[np.int64]) -> Floa
 LAWS = (
     Law(
         "bytes_of_hops",
-        "All of a payload is sent over a hop, delivered or lost, or a part where it was broken off; the mean rate is "
+        "The first attempt at a hop sends all of a payload that its end has not, or a part where it is broken off; "
+        "another what is missing after the one before: what that had not sent, and blocks given up. The mean rate is "
         "that of what was sent.",
         0.0,
         _hops,

@@ -23,12 +23,12 @@ def _attachment(books: Books) -> Floats:
         stations = np.array([*first, *own["to_station"]], dtype=object)
         times_s = own["t_s"].to_numpy(np.float64)
         deviations.append(np.where(own["from_station"].to_numpy() == stations[:-1], 0.0, np.inf))
-        start_s, off_s = rows["t_start_s"].to_numpy(np.float64), rows["t_off_s"].to_numpy(np.float64)
+        start_s, end_s = rows["t_start_s"].to_numpy(np.float64), rows["t_end_s"].to_numpy(np.float64)
         found = rows["station"].to_numpy()
         until_s = np.append(times_s, np.inf)
         before, after = (np.searchsorted(times_s, start_s, side=side) for side in ("left", "right"))
         # a hop that starts at the instant of a handover was there just before, or just after
-        late_s = [np.where(stations[k] == found, np.maximum(off_s - until_s[k], 0.0), np.inf) for k in (before, after)]
+        late_s = [np.where(stations[k] == found, np.maximum(end_s - until_s[k], 0.0), np.inf) for k in (before, after)]
         deviations.append(np.minimum(*late_s))
     return np.concatenate(deviations)
 
@@ -58,7 +58,7 @@ def _broken_off(books: Books) -> Floats:
     moves = _of_cells(books)
     deviations = []
     for t_s, same in books.tables["handovers"].groupby("t_s"):
-        ended = moves[(moves["t_off_s"] == t_s) & moves["outcome"].isin(["link_down", "outage"])]
+        ended = moves[(moves["t_end_s"] == t_s) & moves["outcome"].isin(["link_down", "outage"])]
         on_old = pd.MultiIndex.from_frame(ended[["device", "station"]]).isin(
             pd.MultiIndex.from_frame(same[["device", "from_station"]])
         )

@@ -20,10 +20,10 @@ def _airtime(books: Books) -> Floats:
     for end in _ENDS:
         turns = books.turns(end)
         given_s, most_s = turns["airtime_s"], turns["t_off_s"] - turns["t_start_s"]
-        if books.policy.fair:
+        if books.policy.fair and not books.may_be_mute:
             most_s = turns["fair_airtime_s"]
         deviation = relative(given_s, most_s, turns["rounding_s"])
-        exact = books.policy.fair and not books.shares_radios
+        exact = books.policy.fair and not books.shares_radios and not books.may_be_mute
         deviations.append(deviation if exact else np.where((given_s >= 0) & (given_s <= most_s), 0.0, deviation))
     if books.policy.tx == books.policy.rx == "medium":
         deviations.append(relative(books.turns("rx")["airtime_s"], books.turns("tx")["airtime_s"]))
@@ -31,7 +31,7 @@ def _airtime(books: Books) -> Floats:
 
 
 def _conserved(books: Books) -> Floats:
-    if not books.policy.busy or books.shares_radios:
+    if not books.policy.busy or books.shares_radios or books.may_be_mute:
         return np.zeros(0)
     return np.concatenate([_conserved_at(books.turns(end)) for end in _ENDS])
 
@@ -84,14 +84,16 @@ LAWS = (
     Law(
         "airtime",
         "A radio is on for a hop at most from its first bit to its last; under equal_share for ∫ dt/n, n the hops on "
-        "its medium, under fdma ∫ dt/n, n the hops of its radio. Where hops take turns both ends are on for as long.",
+        "its medium, under fdma ∫ dt/n, n the hops of its radio, unless links may be mute. Where hops take turns both "
+        "ends are on for as long.",
         TOLERANCE,
         _airtime,
     ),
     Law(
         "conserved",
         "The airtime given in a busy period is the period's length: a medium's under equal_share, fifo, round_robin "
-        "and proportional_fair, a radio's under fdma; unless radios divide their time between media.",
+        "and proportional_fair, a radio's under fdma; unless radios divide their time between media, or links may be "
+        "mute.",
         TOLERANCE,
         _conserved,
     ),

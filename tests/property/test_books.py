@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from analysis import audit, latency_breakdown
 from nmoe_sim import RunResult, Scenario, build_scenario, run
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:\d+ of \d+ links are outside the range:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:\d+ of \d+ links are outside the range:UserWarning"),
+    pytest.mark.filterwarnings("ignore:'max_min' takes each hop of a route:UserWarning"),
+]
 
 SGD = {"epochs": 1, "batch_size": 64}
 TINY = {"flop_per_s": 5e5, "memory_bytes": 10**7, "idle_w": 0.5, "compute_w": 2.0, "rx_w": 0.3}
@@ -40,14 +43,18 @@ def radios(draw: st.DrawFn, topology: str) -> dict[str, Any]:
     policies = ["equal_share", "fifo", "round_robin", "proportional_fair", "fdma", "min_max_latency", "max_min"]
     policies += ["csma_ca"]
     sharing = draw(st.sampled_from(policies))
-    duplex = "half" if sharing == "csma_ca" else draw(st.sampled_from(["full", "half"]))
+    contends, divides = sharing == "csma_ca", sharing in ("fdma", "min_max_latency")
+    duplex = "half" if contends else "full" if divides else draw(st.sampled_from(["full", "half"]))
+    # everybody on a band hears each other; nobody sends and receives on one at once
+    sidelinks = ["time_shared"] if contends else ["concurrent"] if divides else ["time_shared", "concurrent"]
+    reuse_factors = [3] if contends else [1, 3]
     fading = [{"kind": "none"}, {"kind": "rayleigh", "coherence_time_s": 0.02}]
     fading += [{"kind": "rician", "coherence_time_s": 0.01}]
     radio = {
         "bandwidth_hz": draw(st.sampled_from([1e4, 2e5, 20e6])),
         "duplex": duplex,
-        "sidelinks": draw(st.sampled_from(["time_shared", "concurrent"])),
-        "reuse_factor": draw(st.sampled_from([1, 3])) if topology == "multi_cell" else 1,
+        "sidelinks": draw(st.sampled_from(sidelinks)),
+        "reuse_factor": draw(st.sampled_from(reuse_factors)) if topology == "multi_cell" else 1,
         "access_delay_s": draw(st.sampled_from([0.0, 1e-3])),
         "fading": draw(st.sampled_from(fading)),
         "link_adaptation": {"kind": "shannon", "max_bps_per_hz": draw(st.sampled_from([None, 7.4]))},

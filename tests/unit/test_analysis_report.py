@@ -177,6 +177,7 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> ReportRun:
             "topology": {"kind": "multi_cell", "num_sites": 3, "num_devices": 4, "inter_site_distance_m": 60},
             "mobility": {"kind": "random_waypoint", "min_speed_m_per_s": 30, "max_speed_m_per_s": 40},
             "handover": {"hysteresis_db": 0, "time_to_trigger_s": 0, "period_s": 0.05},
+            "radio.path_loss": {"kind": "log_distance"},
             "radio.bandwidth_hz": 2e4,
             "inference.arrivals.rate_hz": 20,
             "inference.duration_s": 1,
