@@ -73,7 +73,8 @@ def _wires(books: Books) -> Floats:
     cable = books.scenario["topology"].get("backhaul")
     if cable is not None and len(wired):
         deviations.append(np.where(wired["outcome"] == "delivered", (wired["tail_s"] - cable["delay_s"]).abs(), 0.0))
-        busy_s = wired["bytes_sent"] * 8.0 / cable["capacity_bps"]
+        is_rest = wired["bytes_sent"] < wired["n_bytes"]  # of its first byte a part may have been sent before
+        busy_s = (wired["bytes_sent"] - is_rest).clip(lower=0) * 8.0 / cable["capacity_bps"]
         times_s = np.column_stack([wired["t_start_s"], wired["t_off_s"], busy_s])
         excess_s = [most_excess_s(*times_s[rows].T) for rows in wired.groupby("medium").indices.values()]
         deviations.append(np.maximum(excess_s, 0.0))

@@ -9,14 +9,17 @@ import pandas as pd
 
 from analysis.books import Books, Floats, Law, relative
 from channels.link_adaptation import shannon_efficiency
+from channels.nr_link import occupied_hz
 from channels.units import db_to_linear, dbm_to_watt, thermal_noise_w
 
 TOLERANCE = 1e-9
 
+_ADAPTATIONS = ("shannon", "nr")
+"""Laws whose bandwidth and bound are known here."""
 _LARGEST_GAIN = {"none": 1.0, "rayleigh": 53 * log(2.0)}
 """Largest power gain a fading law can draw from a uniform number of 53 bits; others: no bound."""
 _BLOCK_BITS = 8.0
-"""Bits by which whole bytes may fall short of what was sent when a hop was broken off."""
+"""Bits by which whole bytes may differ from what was sent of a payload that was broken off."""
 
 
 def _sinr(books: Books) -> Floats:
@@ -31,6 +34,7 @@ def _largest_snr_db(books: Books) -> Floats:
     radio, hops = books.scenario["radio"], books.radio
     antennas = [radio["base_station_antenna"], radio["device_antenna"]]
     of_model = books.is_static and radio["channel"]["kind"] == "model"
+    of_model &= radio["link_adaptation"]["kind"] in _ADAPTATIONS
     fading = radio["fading"]
     over_time = fading.get("doppler_hz") or fading.get("speed_m_per_s") or fading.get("delay_spread_s")
     fading_gain = inf if over_time else _LARGEST_GAIN.get(fading["kind"], inf)
@@ -50,15 +54,21 @@ def _largest_snr_db(books: Books) -> Floats:
 
 
 def _bandwidth_hz(books: Books) -> Floats:
-    """Return the bandwidth of each radio hop's medium."""
+    """Return the bandwidth that each radio hop's medium occupies: NR leaves guard bands."""
     radio = books.scenario["radio"]
+    adaptation = radio["link_adaptation"]
     part = np.where(books.radio["medium"].str.startswith("sidelink"), 1, radio["reuse_factor"])
-    return np.asarray(radio["bandwidth_hz"] / part)
+    bandwidth_hz = np.asarray(radio["bandwidth_hz"] / part, np.float64)
+    if adaptation["kind"] == "nr":
+        law = {name: adaptation[name] for name in ("numerology", "frequency_range")}
+        values_hz, which = np.unique(bandwidth_hz, return_inverse=True)
+        return np.array([occupied_hz(value_hz, **law) for value_hz in values_hz.tolist()])[which]
+    return bandwidth_hz
 
 
 def _rate(books: Books) -> Floats:
     hops, adaptation = books.radio, books.scenario["radio"]["link_adaptation"]
-    if adaptation["kind"] not in ("shannon", "nr"):
+    if adaptation["kind"] not in _ADAPTATIONS:
         return np.zeros(0)
     constant = _has_one_sinr(books)
     sinr_db = np.where(constant, hops["sinr_db"], _largest_snr_db(books))
@@ -70,7 +80,7 @@ def _rate(books: Books) -> Floats:
     on_air_s = turns["airtime_s"] if spread else turns["t_off_s"] - turns["t_start_s"]
     most_bits = on_air_s.to_numpy(np.float64)[known] * largest_bps
     bits = 8.0 * hops["bytes_sent"].to_numpy(np.float64)[known]
-    short_bits = np.where(hops["outcome"].isin(["delivered", "lost"])[known], 0.0, _BLOCK_BITS)
+    short_bits = np.where((hops["bytes_sent"] == hops["n_bytes"])[known], 0.0, _BLOCK_BITS)
     rounding_bits = turns["rounding_s"].to_numpy(np.float64)[known] * largest_bps
     deviations = relative(bits, most_bits, rounding_bits + short_bits)
     exact = constant[known] if is_shannon and spread else np.zeros(len(bits), np.bool_)
