@@ -13,6 +13,7 @@ from channels.interference import interference_w
 from channels.laws import LinkAdaptationLaw
 from channels.units import thermal_noise_w
 from nmoe_sim.engine.air_state import AirState
+from nmoe_sim.engine.crosstalk import Crosstalk
 from nmoe_sim.engine.ether import Ether, tx_power_w
 from nmoe_sim.engine.gains import CHUNK, LONGEST
 from nmoe_sim.engine.radio.channel import refuse_nan
@@ -84,6 +85,7 @@ class Air:
         self.outage_timeout_s = math.inf if is_wired else radio.outage_timeout_s
         self.is_coupled = end_to_end or len(names) > 1
         self.is_lossless = is_wired or self._adaptation.is_lossless
+        self._crosstalk = Crosstalk(ether, self.sender, self.receiver)
         self._last: tuple[int, IntArray, FloatArray, AirState | None] = (-1, np.empty(0, np.int64), np.empty(0), None)
         self._block = -1
         self._now: dict[int, tuple[float, float]] = {}
@@ -244,14 +246,7 @@ class Air:
         heard &= (src[:, None] != dst) & (src[:, None] != src)  # its own radio and its own sender have their duty
         if not heard.any():
             return np.zeros((len(links), 1))
-        j, i = np.nonzero(heard)
-        gain = self._ether.gains.at(src[j], dst[i], block)
-        if self._ether.beams is not None:
-            beams, t_s = self._ether.beams, self._ether.time_of(block)
-            gain *= (beams.gain(src[j], dst[j], dst[i], t_s) * beams.gain(dst[i], src[i], src[j], t_s))[:, None]
-        gains = np.zeros((len(links), len(links), gain.shape[1]))
-        gains[j, i] = gain
-        own = np.arange(len(links))
+        gains, own = self._crosstalk.gains(links, heard, block), np.arange(len(links))
         return interference_w(gains, self._tx_w[links], serving=own, activity=activity, interferes=heard)
 
     def duty(self, links: IntArray) -> FloatArray:
