@@ -140,6 +140,11 @@ SETTINGS = {
     "sites off the grid": ("topology: {kind: multi_cell, num_sites: 2}", "must be 1, 3, 7 or 19"),
     "unknown sharing": ("radio: {sharing: {kind: fair}}", "one of equal_share, fifo,"),
     "Wi-Fi on two bands": ("radio: {sharing: {kind: csma_ca}}", "set radio.duplex to 'half'"),
+    "Wi-Fi of cells on one band": (
+        f"topology: {CELLS}\nradio: {{sharing: {{kind: csma_ca}}, duplex: half, reuse_factor: 1}}",
+        "or a radio.reuse_factor that tells stations apart",
+    ),
+    "a band in parts, both ways": ("radio: {sharing: {kind: fdma}, duplex: half}", "set radio.duplex to 'full'"),
     "slots without end": ("radio: {sharing: {kind: round_robin, slot_s: 1e-9}}", "must be at least 1e-06"),
     "strict outside the range": (
         "radio: {strict: true, path_loss: {kind: tr38901_umi}, device_height_m: 1}",
