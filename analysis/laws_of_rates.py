@@ -19,7 +19,7 @@ _ADAPTATIONS = ("shannon", "nr")
 _LARGEST_GAIN = {"none": 1.0, "rayleigh": 53 * log(2.0)}
 """Largest power gain a fading law can draw from a uniform number of 53 bits; others: no bound."""
 _BLOCK_BITS = 8.0
-"""Bits by which whole bytes may differ from what was sent of a payload that was broken off."""
+"""Bits by which whole bytes may differ from what was sent of a payload that has failed somewhere."""
 
 
 def _sinr(books: Books) -> Floats:
@@ -80,7 +80,8 @@ def _rate(books: Books) -> Floats:
     on_air_s = turns["airtime_s"] if spread else turns["t_off_s"] - turns["t_start_s"]
     most_bits = on_air_s.to_numpy(np.float64)[known] * largest_bps
     bits = 8.0 * hops["bytes_sent"].to_numpy(np.float64)[known]
-    short_bits = np.where((hops["bytes_sent"] == hops["n_bytes"])[known], 0.0, _BLOCK_BITS)
+    failed = books.transfers.loc[books.transfers["outcome"] != "delivered", "payload_id"]
+    short_bits = np.where(hops["payload_id"].isin(failed)[known], _BLOCK_BITS, 0.0)
     rounding_bits = turns["rounding_s"].to_numpy(np.float64)[known] * largest_bps
     deviations = relative(bits, most_bits, rounding_bits + short_bits)
     exact = constant[known] if is_shannon and spread else np.zeros(len(bits), np.bool_)
