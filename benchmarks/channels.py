@@ -73,7 +73,7 @@ def timed(work: Callable[[], Any], repeats: int, calls: int = 1) -> tuple[float,
 
 def show(what: str, target: str, ours: tuple[float, float], baseline: str, baseline_s: float) -> None:
     """Print a row of the table, times in ms."""
-    against = f"{baseline_s / ours[0]:9,.0f} x {baseline}"
+    against = f"{baseline_s / ours[0]:9.3g} x {baseline}"
     print(f"{what:56} {target:>9} {1e3 * ours[0]:10.3f} {1e3 * ours[1]:10.3f}  {against}")
 
 
