@@ -98,7 +98,7 @@ TRANSFERS = Table(
         ),
         _text("kind", "what the payload is: model_down, model_up, correlation, expert, features, output, ..."),
         _int("n_bytes", "size of the payload", "B"),
-        _int("bytes_sent", "bytes that went over this hop in this attempt: of a payload tried again, those that were missing", "B"),
+        _int("bytes_sent", "bytes that went over in this attempt: of a payload tried again, what was missing", "B"),
         _float("t_ready_s", "handed to the hop's radio", "s"),
         _float("t_start_s", "first bit sent", "s"),
         _float("t_end_s", "last bit received, or given up", "s"),
