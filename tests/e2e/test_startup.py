@@ -37,9 +37,9 @@ def cpu_seconds(*arguments: str) -> float:
     [
         (["--help"], 0.5),
         (["run", "--help"], 0.5),
-        (["check", "scenarios/quickstart.yaml"], 1.4),
-        (["check", "scenarios/multi_cell.yaml"], 1.6),
-        (["check", "scenarios/handover.yaml"], 1.6),
+        (["check", "scenarios/quickstart.yaml"], 2.5),
+        (["check", "scenarios/multi_cell.yaml"], 2.5),
+        (["check", "scenarios/handover.yaml"], 2.5),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

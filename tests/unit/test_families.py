@@ -272,7 +272,7 @@ def sharing(spec: Any) -> None:
         assert one.ended.outcome == "delivered"
         assert one.ended.bits_sent == bits
         [leg] = one.ended.legs
-        assert leg.loss_exponent == leg.retransmissions == leg.tail_s == 0
+        assert leg.loss_exponent == leg.retransmissions == leg.last_retransmissions == 0
         assert leg.sinr == sinr[rates[0] != rate]
         assert min(leg.tx_airtime_s, leg.rx_airtime_s) > 0
         assert max(leg.tx_airtime_s, leg.rx_airtime_s) <= one.t_end_s - t_s + 1e-9
