@@ -8,13 +8,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import laws_of_bytes, laws_of_energy, laws_of_media, laws_of_time
+from analysis import (
+    laws_of_answers,
+    laws_of_bytes,
+    laws_of_energy,
+    laws_of_handovers,
+    laws_of_media,
+    laws_of_rates,
+    laws_of_routes,
+    laws_of_time,
+)
 from analysis.books import Books, Law
 
 if TYPE_CHECKING:
     from nmoe_sim.results.rundir import RunResult
 
-LAWS = (*laws_of_time.LAWS, *laws_of_media.LAWS, *laws_of_energy.LAWS, *laws_of_bytes.LAWS)
+LAWS = (
+    *laws_of_time.LAWS,
+    *laws_of_media.LAWS,
+    *laws_of_rates.LAWS,
+    *laws_of_routes.LAWS,
+    *laws_of_handovers.LAWS,
+    *laws_of_energy.LAWS,
+    *laws_of_bytes.LAWS,
+    *laws_of_answers.LAWS,
+)
 """Every law an audit checks, with what it states."""
 
 
@@ -22,8 +40,9 @@ def audit(run: RunResult) -> pd.DataFrame:
     """Check the conservation laws of a finished run.
 
     Nothing of the engine is used: airtimes, energies and paths are recomputed from the times in the
-    tables, from the powers in ``devices`` and from the settings in the run's ``scenario.yaml``. The laws of
-    media are those of ``equal_share``.
+    tables, from the powers in ``devices`` and from the settings in the run's ``scenario.yaml``. What a law says
+    depends on the sharing policy; of one that isn't shipped only what is true of any is checked. A law that
+    says nothing about a run has ``checked`` 0.
 
     Parameters
     ----------

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.policies import Policy, policy_of
 from analysis.sweep import sweep
 
 Floats = NDArray[np.float64]
@@ -81,20 +82,97 @@ class Books:
 
     @cached_property
     def transfers(self) -> pd.DataFrame:
-        """Table ``transfers`` with what a sweep over each medium finds.
+        """Table ``transfers`` in order of completion, with ``phase``, ``is_wired`` and ``t_off_s``.
 
-        Columns added: ``fair_airtime_s``, ``period``, ``phase``, and ``rounding_s``, what the clock's
-        resolution makes uncertain about an airtime: every event is a float, off by up to one unit in
-        the last place, and 1/n of that goes to each hop on air.
+        The last bit is sent at ``t_off_s``; a whole route's last bit where a payload took one at once.
+        ``first_leg`` is the row of the first hop that was on air together with it: its own but on such routes.
         """
-        table = self.tables["transfers"].reset_index(drop=True)
+        table = self.tables["transfers"].sort_values("transfer_id", ignore_index=True)
+        before = table.shift(1)
+        together = table["hop"] == before["hop"] + 1
+        for column in ("payload_id", "attempt", "t_ready_s", "t_start_s", "t_end_s"):
+            together &= table[column] == before[column]
+        first_leg = np.maximum.accumulate(np.where(together, 0, np.arange(len(table))))
+        return table.assign(
+            phase=_phase(table),
+            is_wired=table["medium"].str.startswith("wired"),
+            first_leg=first_leg,
+            t_off_s=table["t_end_s"] - table["tail_s"].groupby(first_leg).transform("sum"),
+        )
+
+    @cached_property
+    def radio(self) -> pd.DataFrame:
+        """Rows of ``transfers`` that went by radio."""
+        return self.transfers[~self.transfers["is_wired"]]
+
+    def turns(self, component: Literal["tx", "rx"]) -> pd.DataFrame:
+        """Return what a sweep over each medium, or over each radio on it, finds; see ``Policy``.
+
+        Returns
+        -------
+        DataFrame
+            A row a radio hop: ``t_start_s``, ``t_off_s``, ``airtime_s`` of this end, ``fair_airtime_s`` and ``period``
+            as in ``Sweep``, ``group`` that takes turns, and ``rounding_s``, what the clock's resolution makes uncertain
+            about an airtime: every event is a float, off by up to one unit in the last place, and 1/n of that
+            goes to each hop on air.
+        """
+        if component not in self._turns:
+            self._turns[component] = self._sweep(component)
+        return self._turns[component]
+
+    @cached_property
+    def _turns(self) -> dict[str, pd.DataFrame]:
+        return {}
+
+    def _sweep(self, component: Literal["tx", "rx"]) -> pd.DataFrame:
+        given = "airtime_s" if component == "tx" else "rx_airtime_s"
+        columns = ["medium", "src" if component == "tx" else "dst", "t_start_s", "t_off_s"]
+        table = self.radio[columns].assign(airtime_s=self.radio[given].astype("float64")).reset_index(drop=True)
+        by = columns[:1] if getattr(self.policy, component) == "medium" else columns[:2]
+        groups = table.groupby(by, sort=False)
         added = {name: np.zeros(len(table)) for name in ("fair_airtime_s", "period", "rounding_s")}
-        for _, rows in table.groupby("medium"):
-            found = sweep(rows["t_start_s"].to_numpy(), rows["t_end_s"].to_numpy())
-            rounding_s = np.spacing(rows["t_end_s"].to_numpy(np.float64)) * (found.steps + 1.0)
+        for rows in groups.indices.values():
+            start_s, off_s = (table[name].to_numpy(np.float64)[rows] for name in ("t_start_s", "t_off_s"))
+            found = sweep(start_s, off_s)
+            rounding_s = np.spacing(off_s) * (found.steps + 1.0)
             for name, values in zip(added, (found.airtime_s, found.period, rounding_s), strict=True):
-                added[name][rows.index] = values
-        return table.assign(**added, phase=_phase(table))
+                added[name][rows] = values
+        return table.assign(**added, group=groups.ngroup())
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What the sharing policy promises."""
+        return policy_of(self.scenario)
+
+    @cached_property
+    def is_static(self) -> bool:
+        """Whether nobody moves."""
+        return bool(self.scenario["mobility"]["kind"] == "static")
+
+    @cached_property
+    def may_lack_routes(self) -> bool:
+        """Whether a payload may find no route for a while, as sidelinks come and go; attempts then leave no row."""
+        return not self.is_static and bool(self.radio["medium"].str.startswith("sidelink").any())
+
+    @cached_property
+    def shares_radios(self) -> bool:
+        """Whether a radio may have to divide its time between media, which then give less of theirs."""
+        return bool(self.scenario["radio"]["sidelinks"] == "concurrent")
+
+    @cached_property
+    def may_be_mute(self) -> bool:
+        """Whether a link may have no rate for a while: it then waits off air and leaves its turns to others."""
+        radio = self.scenario["radio"]
+        of_model, steady = radio["channel"]["kind"] == "model", radio["fading"]["kind"] == "none" and self.is_static
+        if of_model and radio["link_adaptation"]["kind"] == "shannon":
+            return False  # a rate at any SINR
+        is_same = of_model and steady and self.num_stations <= 1 and not self.shares_radios
+        return not is_same or bool(((self.radio["bytes_sent"] == 0) & (self.radio["n_bytes"] > 0)).any())
+
+    @cached_property
+    def num_stations(self) -> int:
+        """Number of base stations."""
+        return int((self.devices["kind"] == "base_station").sum())
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
@@ -116,23 +194,35 @@ class Books:
         return busy_s
 
     @cached_property
-    def hops(self) -> pd.DataFrame:
-        """``transfers`` by payload and hop, with ``gap_s``: from the hop before; infinite where they don't chain."""
-        table = self.transfers.sort_values(["payload_id", "hop"], ignore_index=True)
-        table["request_id"] = table["request_id"].fillna(-1)
-        before = table.shift(1)
-        first = table["payload_id"] != before["payload_id"]
-        chained = (table["src"] == before["dst"]) & (table["hop"] == before["hop"] + 1)
-        for column in ("request_id", "kind", "n_bytes"):
-            chained &= (table[column] == before[column]).fillna(False).astype(bool)
-        gap_s = (table["t_ready_s"] - before["t_end_s"]).abs().where(chained, np.inf)
-        return table.assign(gap_s=gap_s.mask(first, 0.0).mask(first & (table["hop"] != 0), np.inf))
+    def moves(self) -> pd.DataFrame:
+        """What payloads did, step by step: one row a hop, or a route taken at once, and attempt.
+
+        Columns are those of the first hop in ``transfers``, ``dst`` the end of the last one, ``delivered``; and
+        ``num_legs`` and ``num_radio_legs``. Rows are ordered by payload, then by time.
+        """
+        table = self.transfers.assign(request_id=self.transfers["request_id"].fillna(-1))
+        legs = table.groupby("first_leg", sort=True)
+        first = legs.first()
+        moves = first.assign(
+            dst=legs["dst"].last(),
+            delivered=first["outcome"] == "delivered",
+            num_legs=legs.size(),
+            num_radio_legs=legs["is_wired"].size() - legs["is_wired"].sum(),
+            stage=first["stage"].fillna(""),
+        )
+        return moves.sort_values("payload_id", kind="stable", ignore_index=True)
 
     @cached_property
     def payloads(self) -> pd.DataFrame:
-        """One row a payload: its first hop, with ``dst`` the end of its last; ``request_id`` is -1 in training."""
-        last = self.hops.drop_duplicates("payload_id", keep="last")
-        return self.hops.drop_duplicates("payload_id").assign(dst=last["dst"].to_numpy())
+        """One row a payload: its first move, with ``dst`` where it got to and ``delivered`` whether that was its end.
+
+        ``request_id`` is -1 in training; ``t_end_s`` and ``attempt`` are those of its last move.
+        """
+        last = self.moves.drop_duplicates("payload_id", keep="last").set_index("payload_id")
+        first = self.moves.drop_duplicates("payload_id").set_index("payload_id")
+        arrived = last["dst"].where(last["delivered"], last["src"])
+        changed = {name: last[name] for name in ("delivered", "t_end_s", "attempt")}
+        return first.assign(dst=arrived, **changed).reset_index()
 
     @cached_property
     def server(self) -> str | None:

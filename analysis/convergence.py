@@ -41,9 +41,9 @@ def training_energy_j(tables: Tables, t_s: ArrayLike, *, idle: bool = False) -> 
 
 
 def training_bytes(tables: Tables, t_s: ArrayLike) -> NDArray[np.float64]:
-    """Return the bytes that training has moved by some times, counted on every hop; see ``training_energy_j``."""
+    """Return the bytes that training has sent by some times, counted on every hop; see ``training_energy_j``."""
     hops = _training(tables["transfers"])
-    return _until(hops, hops["n_bytes"], np.asarray(t_s, np.float64))
+    return _until(hops, hops["bytes_sent"], np.asarray(t_s, np.float64))
 
 
 def learning_curve(

@@ -20,15 +20,15 @@ def _jobs(books: Books) -> Floats:
 
 
 def _hops(books: Books) -> Floats:
-    transfers = books.transfers
-    ends = (("src", "tx"), ("dst", "rx"))
+    hops = books.radio
+    ends = (("src", "tx", "airtime_s"), ("dst", "rx", "rx_airtime_s"))
     return np.concatenate(
         [
             relative(
-                transfers[f"{component}_energy_j"],
-                books.per_row(transfers[end], f"{component}_w") * transfers["airtime_s"],
+                hops[f"{component}_energy_j"],
+                books.per_row(hops[end], f"{component}_w") * hops[on_air].astype("float64"),
             )
-            for end, component in ends
+            for end, component, on_air in ends
         ]
     )
 
@@ -37,29 +37,26 @@ def _accounts(books: Books) -> Floats:
     booked, expected = books.tables["energy"].set_index(_ACCOUNT)["energy_j"], _integrals(books)
     if booked.index.has_duplicates or set(booked.index) != set(expected.index):
         return np.array([np.inf])
-    return relative(booked.reindex(expected.index), expected["energy_j"], expected["rounding_j"])
+    return relative(booked.reindex(expected.index), expected)
 
 
-def _integrals(books: Books) -> pd.DataFrame:
-    """Return ∫ power dt of every account, and what the clock's resolution makes uncertain about it."""
-    on_air = {
-        component: books.transfers.groupby([end, "phase"])[["fair_airtime_s", "rounding_s"]].sum()
-        for component, end in (("tx", "src"), ("rx", "dst"))
+def _integrals(books: Books) -> pd.Series[float]:
+    """Return power x time on of every account."""
+    on_s = {
+        component: books.radio.astype({on_air: "float64"}).groupby([end, "phase"])[on_air].sum()
+        for component, end, on_air in (("tx", "src", "airtime_s"), ("rx", "dst", "rx_airtime_s"))
     }
     rows = []
     for device, phase in pd.MultiIndex.from_product([books.devices.index, list(books.phases_s)]):
         seconds = {
-            "compute": (books.busy_s(device, phase), 0.0),
-            "idle": (books.phases_s[phase], 0.0),
-            **{
-                c: tuple(used.loc[(device, phase)]) if (device, phase) in used.index else (0.0, 0.0)
-                for c, used in on_air.items()
-            },
+            "compute": books.busy_s(device, phase),
+            "idle": books.phases_s[phase],
+            **{component: float(used.get((device, phase), 0.0)) for component, used in on_s.items()},
         }
-        for component, (time_s, rounding_s) in seconds.items():
-            power_w = books.devices[f"{component}_w"].loc[device]
-            rows.append((device, component, phase, power_w * time_s, power_w * rounding_s))
-    return pd.DataFrame(rows, columns=[*_ACCOUNT, "energy_j", "rounding_j"]).set_index(_ACCOUNT)
+        for component, time_s in seconds.items():
+            rows.append((device, component, phase, books.devices[f"{component}_w"].loc[device] * time_s))
+    table = pd.DataFrame(rows, columns=[*_ACCOUNT, "energy_j"])
+    return table.set_index(_ACCOUNT)["energy_j"]
 
 
 def _total(books: Books) -> Floats:
@@ -88,14 +85,14 @@ LAWS = (
     Law("energy_of_jobs", "A job draws its device's compute power while it is served.", TOLERANCE, _jobs),
     Law(
         "energy_of_hops",
-        "A hop draws its sender's transmit power and its receiver's receive power for its airtime.",
+        "A hop by radio draws its sender's transmit power and its receiver's receive power while their radios are on.",
         TOLERANCE,
         _hops,
     ),
     Law(
         "energy_accounts",
         "Each row of energy is ∫ power dt over its phase: compute power while some job is served, transmit and "
-        "receive power over ∫ dt/n of the device's hops, idle power all the time.",
+        "receive power over the airtimes of the device's hops, idle power all the time.",
         TOLERANCE,
         _accounts,
     ),

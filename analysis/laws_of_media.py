@@ -1,97 +1,118 @@
-"""What media that share equally must obey: airtime and rates. Deviations are seconds or relative."""
+"""What media and radios must obey, each sharing policy in its own way. Deviations are seconds or relative."""
 
 from __future__ import annotations
 
-from math import inf, log
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from analysis.books import Books, Floats, Law, relative
 from analysis.sweep import most_excess_s
-from channels.link_adaptation import shannon_efficiency
-from channels.units import dbm_to_watt, thermal_noise_w
 
 TOLERANCE = 1e-9
 
-_LARGEST_GAIN = {"none": 1.0, "rayleigh": 53 * log(2.0)}
-"""Largest power gain a fading law can draw from a uniform number of 53 bits; others: no bound."""
-
-
-def _access(books: Books) -> Floats:
-    waited_s = books.transfers["t_start_s"] - books.transfers["t_ready_s"]
-    return np.asarray(np.abs(waited_s - books.scenario["radio"]["access_delay_s"]))
+_ENDS: tuple[Literal["tx", "rx"], ...] = ("tx", "rx")
 
 
 def _airtime(books: Books) -> Floats:
-    transfers = books.transfers
-    return relative(transfers["airtime_s"], transfers["fair_airtime_s"], transfers["rounding_s"])
+    deviations = []
+    for end in _ENDS:
+        turns = books.turns(end)
+        given_s, most_s = turns["airtime_s"], turns["t_off_s"] - turns["t_start_s"]
+        if books.policy.fair and not books.may_be_mute:
+            most_s = turns["fair_airtime_s"]
+        deviation = relative(given_s, most_s, turns["rounding_s"])
+        exact = books.policy.fair and not books.shares_radios and not books.may_be_mute
+        deviations.append(deviation if exact else np.where((given_s >= 0) & (given_s <= most_s), 0.0, deviation))
+    if books.policy.tx == books.policy.rx == "medium":
+        deviations.append(relative(books.turns("rx")["airtime_s"], books.turns("tx")["airtime_s"]))
+    return np.concatenate(deviations)
 
 
 def _conserved(books: Books) -> Floats:
-    lasting = books.transfers[books.transfers["period"] >= 0]
-    periods = lasting.groupby(["medium", "period"])
-    length_s = periods["t_end_s"].max() - periods["t_start_s"].min()
+    if not books.policy.busy or books.shares_radios or books.may_be_mute:
+        return np.zeros(0)
+    return np.concatenate([_conserved_at(books.turns(end)) for end in _ENDS])
+
+
+def _conserved_at(turns: pd.DataFrame) -> Floats:
+    lasting = turns[turns["period"] >= 0]
+    periods = lasting.groupby(["group", "period"])
+    length_s = periods["t_off_s"].max() - periods["t_start_s"].min()
     return relative(periods["airtime_s"].sum(), length_s, periods["rounding_s"].sum())
 
 
 def _capacity(books: Books) -> Floats:
-    lasting = books.transfers[books.transfers["period"] >= 0]
-    columns = ["t_start_s", "t_end_s", "airtime_s"]
-    periods = lasting.groupby(["medium", "period"]).indices.values()
-    times_s = lasting[columns].to_numpy(np.float64)
-    return np.array([max(0.0, most_excess_s(*times_s[rows].T)) for rows in periods])
+    deviations = []
+    for end in _ENDS:
+        turns = books.turns(end)
+        lasting = turns[turns["period"] >= 0]
+        periods = lasting.groupby(["group", "period"]).indices.values()
+        times_s = lasting[["t_start_s", "t_off_s", "airtime_s"]].to_numpy(np.float64)
+        deviations += [max(0.0, most_excess_s(*times_s[rows].T)) for rows in periods]
+    return np.array(deviations)
 
 
-def _rate(books: Books) -> Floats:
-    links = pd.MultiIndex.from_frame(books.transfers[["src", "dst"]])
-    rates = _largest_rates(books).reindex(links).reset_index(drop=True)
-    bounded = rates["rate_bps"] != inf
-    rates, transfers = rates[bounded], books.transfers[bounded]
-    largest_bps, constant = rates["rate_bps"].to_numpy(np.float64), rates["constant"].eq(True).to_numpy()
-    bits = 8.0 * transfers["n_bytes"].to_numpy(np.float64)
-    most_bits = transfers["airtime_s"].to_numpy(np.float64) * largest_bps
-    deviations = relative(bits, most_bits, transfers["rounding_s"].to_numpy() * largest_bps)
-    return np.where((bits < most_bits) & ~constant, 0.0, deviations)
+def _in_order(books: Books) -> Floats:
+    if not books.policy.in_order:
+        return np.zeros(0)
+    turns = books.turns("tx")
+    turns = turns[turns["airtime_s"] > 0].sort_values(["t_start_s", "t_off_s"])
+    free_s = turns.groupby("group")["t_off_s"].cummax().groupby(turns["group"]).shift()
+    possible_s = turns["t_off_s"] - np.fmax(turns["t_start_s"], free_s)
+    return (turns["airtime_s"] - possible_s - turns["rounding_s"]).clip(lower=0.0).to_numpy(np.float64)
 
 
-def _largest_rates(books: Books) -> pd.DataFrame:
-    """Return each link's largest rate, ``rate_bps``, infinite where nothing bounds it, and whether it is ``constant``.
-
-    A link sampled in one coherence block only has had one rate. Else Shannon's formula bounds the rate,
-    at the largest gain that fading can draw.
-    """
-    radio, adaptation = books.scenario["radio"], books.scenario["radio"]["link_adaptation"]
-    samples = books.tables["links"].groupby(["src", "dst"])
-    links = samples[["path_loss_db", "rate_bps"]].first()
-    constant = samples.size() == 1
-    if adaptation["kind"] != "shannon":
-        return links.assign(rate_bps=links["rate_bps"].where(constant, inf), constant=constant)
-    kinds = {end: books.devices["kind"].reindex(links.index.get_level_values(end)) for end in ("src", "dst")}
-    tx_dbm = kinds["src"].map({"base_station": radio["base_station_tx_power_dbm"], "device": radio["tx_power_dbm"]})
-    figure_db = kinds["dst"].map(
-        {"base_station": radio["base_station_noise_figure_db"], "device": radio["noise_figure_db"]}
-    )
-    received_w = dbm_to_watt(tx_dbm.to_numpy() - links["path_loss_db"].to_numpy())
-    snr = received_w / thermal_noise_w(radio["bandwidth_hz"], figure_db.to_numpy())
-    efficiency = shannon_efficiency(
-        snr * _LARGEST_GAIN.get(radio["fading"]["kind"], inf),
-        gap_db=adaptation["gap_db"],
-        max_bps_per_hz=adaptation["max_bps_per_hz"],
-    )
-    bound_bps = radio["bandwidth_hz"] * efficiency
-    return links.assign(rate_bps=links["rate_bps"].where(constant, bound_bps), constant=constant)
+def _wires(books: Books) -> Floats:
+    wired, radio = books.transfers[books.transfers["is_wired"]], books.radio
+    only_by_radio = ["airtime_s", "rx_airtime_s", "sinr_db"]
+    astray = np.concatenate([wired[only_by_radio].notna().any(axis=1), radio[only_by_radio].isna().any(axis=1)])
+    drawn_j = wired["tx_energy_j"] + wired["rx_energy_j"]
+    deviations = [np.where(astray, np.inf, 0.0), np.where(drawn_j == 0, 0.0, np.inf)]
+    cable = books.scenario["topology"].get("backhaul")
+    if cable is not None and len(wired):
+        deviations.append(np.where(wired["outcome"] == "delivered", (wired["tail_s"] - cable["delay_s"]).abs(), 0.0))
+        is_rest = wired["bytes_sent"] < wired["n_bytes"]  # of its first byte a part may have been sent before
+        busy_s = (wired["bytes_sent"] - is_rest).clip(lower=0) * 8.0 / cable["capacity_bps"]
+        times_s = np.column_stack([wired["t_start_s"], wired["t_off_s"], busy_s])
+        excess_s = [most_excess_s(*times_s[rows].T) for rows in wired.groupby("medium").indices.values()]
+        deviations.append(np.maximum(excess_s, 0.0))
+    return np.concatenate(deviations)
 
 
 LAWS = (
-    Law("access", "A hop's first bit is sent the access delay after the medium got it.", TOLERANCE, _access),
-    Law("airtime", "A hop's airtime is ∫ dt/n over its time on air, n the hops on its medium.", TOLERANCE, _airtime),
-    Law("conserved", "The airtime given in a busy period of a medium is the period's length.", TOLERANCE, _conserved),
-    Law("capacity", "In no interval does a medium give more airtime than the interval has.", TOLERANCE, _capacity),
     Law(
-        "rate",
-        "A hop carries at most its airtime times the link's largest rate, and exactly that at a constant rate.",
+        "airtime",
+        "A radio is on for a hop at most from its first bit to its last; under equal_share for ∫ dt/n, n the hops on "
+        "its medium, under fdma ∫ dt/n, n the hops of its radio, unless links may be mute. Where hops take turns both "
+        "ends are on for as long.",
         TOLERANCE,
-        _rate,
+        _airtime,
+    ),
+    Law(
+        "conserved",
+        "The airtime given in a busy period is the period's length: a medium's under equal_share, fifo, round_robin "
+        "and proportional_fair, a radio's under fdma; unless radios divide their time between media, or links may be "
+        "mute.",
+        TOLERANCE,
+        _conserved,
+    ),
+    Law(
+        "capacity",
+        "In no interval is a radio on longer than the interval; nor is all of a medium together, where hops take "
+        "turns (receivers under csma_ca).",
+        TOLERANCE,
+        _capacity,
+    ),
+    Law(
+        "in_order", "Under fifo a hop is on air only once all that started before it are through.", TOLERANCE, _in_order
+    ),
+    Law(
+        "wires",
+        "A wire takes no airtime and no energy, carries at most its capacity in any interval and delays by what it "
+        "is set to; every other hop has airtimes and an SINR.",
+        TOLERANCE,
+        _wires,
     ),
 )

@@ -45,7 +45,7 @@ def _waits_lawfully(books: Books, request: Any, path: list[Span]) -> bool:
     one_s = (path[-1].t_end_s - path[-1].t_start_s) / len(used)
     longest_s = one_s * len(asked)
     spare_s = request.t_arrival_s + inference["deadline_s"] - path[-2].t_end_s
-    return bool(-TOLERANCE <= spare_s <= longest_s + TOLERANCE)
+    return bool(spare_s >= -TOLERANCE and (books.may_lack_routes or spare_s <= longest_s + TOLERANCE))
 
 
 def _order(books: Books) -> Floats:

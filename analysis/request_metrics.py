@@ -86,11 +86,11 @@ REQUEST_METRICS: tuple[RequestMetric, ...] = (
     ),
     RequestMetric(
         "sharing_s",
-        "its hops are on air while media work for others",
-        "Σ (transfers.t_end_s − transfers.t_start_s − transfers.airtime_s)",
+        "its hops by radio are on air while media work for others",
+        "Σ (transfers.t_end_s − transfers.t_start_s − transfers.airtime_s − transfers.tail_s); wires left out",
         "s",
         "lower",
-        _sum("transfers", lambda hops: hops["t_end_s"] - hops["t_start_s"] - hops["airtime_s"]),
+        _sum("transfers", lambda hops: hops["t_end_s"] - hops["t_start_s"] - hops["airtime_s"] - hops["tail_s"]),
     ),
     RequestMetric(
         "energy_j",
@@ -105,11 +105,11 @@ REQUEST_METRICS: tuple[RequestMetric, ...] = (
     ),
     RequestMetric(
         "n_bytes",
-        "bytes moved, counted on every hop",
-        "Σ transfers.n_bytes",
+        "bytes sent, counted on every hop and attempt",
+        "Σ transfers.bytes_sent",
         "B",
         "lower",
-        _sum("transfers", lambda hops: hops["n_bytes"]),
+        _sum("transfers", lambda hops: hops["bytes_sent"]),
     ),
 )
 """Every metric of a request."""

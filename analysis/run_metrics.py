@@ -65,6 +65,17 @@ def _energy(components: tuple[str, ...]) -> Callable[[Tables], float]:
     return value
 
 
+def _retried_ratio(tables: Tables) -> float:
+    hops = tables["transfers"]
+    return float((hops["attempt"] > 0).mean()) if len(hops) else float("nan")
+
+
+def _retransmissions(tables: Tables) -> float:
+    hops = tables["transfers"]
+    hops = hops[hops["airtime_s"].notna()]
+    return float(hops["retransmissions"].mean()) if len(hops) else float("nan")
+
+
 RUN_METRICS: tuple[RunMetric, ...] = (
     RunMetric(
         "latency_mean_s",
@@ -156,6 +167,30 @@ RUN_METRICS: tuple[RunMetric, ...] = (
         "J",
         "lower",
         _energy(("compute", "tx", "rx", "idle")),
+    ),
+    RunMetric(
+        "retried_ratio",
+        "hops that had failed and were tried again, of all attempts at hops, both phases",
+        "share of transfers.attempt > 0",
+        "",
+        "lower",
+        _retried_ratio,
+    ),
+    RunMetric(
+        "retransmissions_mean",
+        "HARQ retransmissions of a hop by radio, both phases",
+        "mean of transfers.retransmissions where transfers.airtime_s isn't null",
+        "",
+        "lower",
+        _retransmissions,
+    ),
+    RunMetric(
+        "num_handovers",
+        "changes of base station, both phases",
+        "count(handovers.t_s)",
+        "",
+        "lower",
+        lambda tables: float(len(tables["handovers"])),
     ),
 )
 """Every metric of a run."""

@@ -1,10 +1,10 @@
 """A run as a trace-event file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
-Every device and every medium is a process. A device has a lane of jobs, and lanes of its clients'
-requests; a medium has as many lanes as it has hops on air at once, so that slices of a lane never
-overlap. A flow leads from a request over the hops of its features to an expert's job, and over the
-hops of the output back to where it is combined. Times are microseconds of simulated time, exact to
-the nanosecond. Format: "Trace Event Format" (Google, 2016).
+Every device is a process, and so is every kind of medium: one for all uplinks, say. A device has a lane of jobs, and
+lanes of its clients' requests; its handovers are marks. A medium has as many lanes as it has hops on air at once, so
+that slices of a lane never overlap; a hop that failed says so, and which attempt it was. A flow leads from a request
+over the hops of its features to an expert's job, and over the hops of the output back to where it is combined. Times
+are microseconds of simulated time, exact to the nanosecond. Format: "Trace Event Format" (Google, 2016).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.report.reading import read_manifest, table_path
+from analysis.trace_slices import MAKERS, Slice, arguments, nanoseconds
 from nmoe_sim.errors import InputError
 from nmoe_sim.results.rundir import to_pandas, write_text
 
@@ -31,7 +32,7 @@ _SPANS = {
     "compute": ("t_start_s", "t_end_s"),
     "transfers": ("t_start_s", "t_end_s"),
 }
-_FIRST_REQUEST_LANE = 1000
+_LANES_A_MEDIUM = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,7 @@ class TraceFile:
     """Whether the window asked for held more than the most events."""
 
 
-@dataclass(slots=True)
-class _Slice:
-    process: str
-    name: str
-    category: str
-    begin_ns: int
-    end_ns: int
-    args: dict[str, Any]
-    base: int = 0
-    """First lane of its kind within the process."""
-    lane: int = 0
-
-
-_Route = tuple[tuple[int, str, str, str], list[_Slice]]
+_Route = tuple[tuple[int, str, str, str], list[Slice]]
 
 
 def write_trace(
@@ -103,16 +91,19 @@ def write_trace(
     cut = len(begins_s) > max_events
     last_s = float(np.partition(begins_s, max_events - 1)[max_events - 1] if cut else begins_s.max())
     tables = {name: _window(run_dir, name, from_s, last_s) for name in _SPANS}
-    requests, jobs, hops = (_take(tables, name, make) for name, make in _MAKERS.items())
+    requests, jobs, hops = (_take(tables, name, make) for name, make in MAKERS.items())
     slices = sorted([*requests.values(), *jobs.values(), *hops.values()], key=lambda s: (s.begin_ns, s.end_ns))[
         :max_events
     ]
+    _tell_media_apart(slices)
     _assign_lanes(slices)
     processes = _processes(run_dir, slices)
+    marks = list(_handovers(run_dir, slices[0].begin_ns, max(piece.end_ns for piece in slices), processes))
     kept = {id(piece) for piece in slices}
     flows = list(_flows(tables, requests, jobs, hops, kept))
     other = {key: manifest[key] for key in ("run_id", "scenario", "seed")}
-    write_text(out, _document([*_metadata(slices, processes), *_timed(slices, flows, processes)], other))
+    timed = [*_timed(slices, flows, processes), *marks]
+    write_text(out, _document([*_metadata(slices, processes), *sorted(timed, key=_in_time)], other))
     first_s = slices[0].begin_ns / 1e9
     return TraceFile(out, len(slices), total - len(slices), first_s, slices[-1].begin_ns / 1e9, cut)
 
@@ -146,63 +137,21 @@ def _window(run_dir: Path, name: str, from_s: float | None, to_s: float) -> pd.D
     return to_pandas(data.to_table(filter=_in_window(name, from_s, to_s)))
 
 
-def _request_slice(row: Any) -> _Slice:
-    arrival_ns, done_ns = _ns(row.t_arrival_s), None if pd.isna(row.t_done_s) else _ns(row.t_done_s)
-    answered = f"request {row.request_id}" if done_ns is not None else f"request {row.request_id} ({row.outcome})"
-    args = _args(request=row.request_id, outcome=row.outcome, correct=row.correct, energy_j=row.energy_j)
-    end_ns = arrival_ns if done_ns is None else done_ns
-    return _Slice(row.client, answered, "request", arrival_ns, end_ns, args, _FIRST_REQUEST_LANE)
-
-
-def _job_slice(row: Any) -> _Slice:
-    waited = round(1e6 * (row.t_start_s - row.t_ready_s), 3)
-    args = _args(**_belongs(row), flop=row.flop, energy_j=row.energy_j, waited_us=waited)
-    return _Slice(row.device, row.kind, "compute", _ns(row.t_start_s), _ns(row.t_end_s), args)
-
-
-def _hop_slice(row: Any) -> _Slice:
-    waited = round(1e6 * (row.t_start_s - row.t_ready_s), 3)
-    args = _args(
-        **_belongs(row),
-        src=row.src,
-        dst=row.dst,
-        hop=row.hop,
-        n_bytes=row.n_bytes,
-        rate_bps=row.mean_rate_bps,
-        waited_us=waited,
-    )
-    name = f"{row.kind} {row.src} → {row.dst}"
-    return _Slice(f"medium {row.medium}", name, "transfer", _ns(row.t_start_s), _ns(row.t_end_s), args)
-
-
-_MAKERS = {
-    "requests": ("request_id", _request_slice),
-    "compute": ("job_id", _job_slice),
-    "transfers": ("transfer_id", _hop_slice),
-}
-
-
-def _take(tables: dict[str, pd.DataFrame], name: str, make: tuple[str, Any]) -> dict[int, _Slice]:
+def _take(tables: dict[str, pd.DataFrame], name: str, make: tuple[str, Any]) -> dict[int, Slice]:
     """Return the slices of a table by the key of its rows."""
     key, maker = make
     return {int(getattr(row, key)): maker(row) for row in tables[name].itertuples(index=False)}
 
 
-def _belongs(row: Any) -> dict[str, Any]:
-    return {"request": row.request_id, "stage": row.stage, "round": row.round}
+def _tell_media_apart(slices: Iterable[Slice]) -> None:
+    """Give each medium of a kind lanes of its own."""
+    media = sorted({(piece.process, piece.whose) for piece in slices if piece.whose})
+    base = {medium: _LANES_A_MEDIUM * number for number, medium in enumerate(media)}
+    for piece in slices:
+        piece.base = base.get((piece.process, piece.whose), piece.base)
 
 
-def _args(**values: Any) -> dict[str, Any]:
-    """Return the arguments that are there, as plain Python values."""
-    present = {name: value for name, value in values.items() if not pd.isna(value)}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in present.items()}
-
-
-def _ns(t_s: float) -> int:
-    return round(1e9 * t_s)
-
-
-def _assign_lanes(slices: Iterable[_Slice]) -> None:
+def _assign_lanes(slices: Iterable[Slice]) -> None:
     """Give each slice the lowest lane of its kind that is free; slices come in order of their begin."""
     busy: dict[tuple[str, int], list[tuple[int, int]]] = {}
     free: dict[tuple[str, int], list[int]] = {}
@@ -216,7 +165,7 @@ def _assign_lanes(slices: Iterable[_Slice]) -> None:
         piece.lane = piece.base + lane
 
 
-def _processes(run_dir: Path, slices: Iterable[_Slice]) -> dict[str, int]:
+def _processes(run_dir: Path, slices: Iterable[Slice]) -> dict[str, int]:
     """Return a number for every process: devices in their order, then media."""
     import pyarrow.parquet as pq
 
@@ -227,20 +176,20 @@ def _processes(run_dir: Path, slices: Iterable[_Slice]) -> dict[str, int]:
 
 def _flows(
     tables: dict[str, pd.DataFrame],
-    requests: dict[int, _Slice],
-    jobs: dict[int, _Slice],
-    hops: dict[int, _Slice],
+    requests: dict[int, Slice],
+    jobs: dict[int, Slice],
+    hops: dict[int, Slice],
     kept: set[int],
-) -> Iterator[list[_Slice]]:
+) -> Iterator[list[Slice]]:
     """Yield what a flow leads through, for each request and each host that ran experts for it."""
-    out: dict[tuple[int, str], list[_Slice]] = {}
-    back: dict[tuple[int, str], list[_Slice]] = {}
+    out: dict[tuple[int, str], list[Slice]] = {}
+    back: dict[tuple[int, str], list[Slice]] = {}
     for (request, kind, src, dst), route in _payloads(tables["transfers"], hops):
         key, way = ((request, dst), out) if kind == "features" else ((request, src), back)
         way.setdefault(key, []).extend(route)
     ran = tables["compute"][tables["compute"]["request_id"].notna()]
-    combined: dict[int, _Slice] = {}
-    experts: dict[tuple[int, str], list[_Slice]] = {}
+    combined: dict[int, Slice] = {}
+    experts: dict[tuple[int, str], list[Slice]] = {}
     for request, kind, host, job in ran[["request_id", "kind", "device", "job_id"]].itertuples(index=False, name=None):
         if kind == "combine":
             combined[request] = jobs[job]
@@ -253,32 +202,34 @@ def _flows(
             yield sorted(steps, key=lambda piece: piece.begin_ns)
 
 
-def _payloads(transfers: pd.DataFrame, hops: dict[int, _Slice]) -> list[_Route]:
+def _payloads(transfers: pd.DataFrame, hops: dict[int, Slice]) -> list[_Route]:
     """Return the hops of each request's payloads, by request, kind, first sender and last receiver."""
-    rows = transfers[transfers["request_id"].notna()].sort_values(["payload_id", "hop"], kind="stable")
-    columns = ["payload_id", "request_id", "kind", "src", "dst", "transfer_id"]
+    rows = transfers[transfers["request_id"].notna()].sort_values(["payload_id", "transfer_id"], kind="stable")
+    columns = ["payload_id", "request_id", "kind", "src", "dst", "transfer_id", "outcome"]
     routes: dict[int, _Route] = {}
-    for payload, request, kind, src, dst, hop in rows[columns].itertuples(index=False, name=None):
-        (_, _, first, _), route = routes.get(payload, ((request, kind, src, dst), []))
-        routes[payload] = (request, kind, first, dst), [*route, hops[hop]]
+    for payload, request, kind, src, dst, hop, outcome in rows[columns].itertuples(index=False, name=None):
+        (_, _, first, last), route = routes.get(payload, ((request, kind, src, src), []))
+        routes[payload] = (request, kind, first, dst if outcome == "delivered" else last), [*route, hops[hop]]
     return list(routes.values())
 
 
-def _metadata(slices: Iterable[_Slice], processes: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _metadata(slices: Iterable[Slice], processes: dict[str, int]) -> Iterator[dict[str, Any]]:
     for name, pid in processes.items():
         yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
         yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
-    for process, base, lane, category in sorted({(p.process, p.base, p.lane, p.category) for p in slices}):
+    for process, base, lane, category, whose in sorted(
+        {(p.process, p.base, p.lane, p.category, p.whose) for p in slices}
+    ):
         where = {"pid": processes[process], "tid": lane + 1}
-        lane_name = {"request": "requests", "compute": "compute", "transfer": "on air"}[category]
+        lane_name = {"request": "requests", "compute": "compute", "transfer": whose or "on air"}[category]
         yield {"ph": "M", "name": "thread_name", **where, "args": {"name": f"{lane_name} {lane - base + 1}"}}
         yield {"ph": "M", "name": "thread_sort_index", **where, "args": {"sort_index": lane + 1}}
 
 
-def _timed(slices: list[_Slice], flows: list[list[_Slice]], processes: dict[str, int]) -> list[dict[str, Any]]:
-    """Return slices and flows in the order of time."""
+def _timed(slices: list[Slice], flows: list[list[Slice]], processes: dict[str, int]) -> list[dict[str, Any]]:
+    """Return slices and flows."""
 
-    def at(piece: _Slice) -> dict[str, Any]:
+    def at(piece: Slice) -> dict[str, Any]:
         return {"pid": processes[piece.process], "tid": piece.lane + 1, "ts": piece.begin_ns / 1000}
 
     events = [
@@ -290,7 +241,24 @@ def _timed(slices: list[_Slice], flows: list[list[_Slice]], processes: dict[str,
         events.append({"ph": "s", **flow, **at(steps[0])})
         events += [{"ph": "t", **flow, **at(piece)} for piece in steps[1:-1]]
         events.append({"ph": "f", "bp": "e", **flow, **at(steps[-1])})
-    return sorted(events, key=lambda event: (event["ts"], event["ph"] != "X"))
+    return events
+
+
+def _in_time(event: dict[str, Any]) -> tuple[float, bool]:
+    return event["ts"], event["ph"] != "X"
+
+
+def _handovers(run_dir: Path, from_ns: int, to_ns: int, processes: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield a mark on the device for every handover between two times."""
+    import pyarrow.parquet as pq
+
+    rows: Iterator[Any] = to_pandas(pq.read_table(table_path(run_dir, "handovers"))).itertuples(index=False)
+    for row in rows:
+        if from_ns <= nanoseconds(row.t_s) <= to_ns:
+            name = f"handover {row.from_station} → {row.to_station}"
+            args = arguments(num_aborted=row.num_aborted, interruption_s=row.interruption_s)
+            where = {"pid": processes[row.device], "tid": 1, "ts": nanoseconds(row.t_s) / 1000}
+            yield {"ph": "i", "s": "p", "cat": "handover", "name": name, **where, "args": args}
 
 
 def _document(events: Iterable[dict[str, Any]], other: dict[str, Any]) -> str:

@@ -14,14 +14,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.intervals import Interval, Method, mean_interval
-from analysis.steady_state import NotSteadyError, batch_means_interval, mser5
-from nmoe_sim.rng import RandomStreams
+sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its channels.py would hide the package
+
+from analysis.intervals import Interval, Method, mean_interval  # noqa: E402
+from analysis.steady_state import NotSteadyError, batch_means_interval, mser5  # noqa: E402
+from nmoe_sim.rng import RandomStreams  # noqa: E402
 
 SEED = 20250103
 CONFIDENCE = 0.95

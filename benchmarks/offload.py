@@ -20,6 +20,7 @@ import gc
 import pstats
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -30,16 +31,23 @@ import numpy as np
 import pandas as pd
 import simpy
 
-from nmoe_sim.engine import radio
-from nmoe_sim.engine.device_profiles import BaseStation, Phone
-from nmoe_sim.engine.sharing import EqualShare
-from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topologies import Star
-from nmoe_sim.inference.arrivals import Poisson
-from nmoe_sim.results.recorder import Recorder
-from nmoe_sim.results.rundir import write_table
-from nmoe_sim.rng import RandomStreams
-from nmoe_sim.scenario.scenario import RadioSection
+sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its channels.py would hide the package
+
+from nmoe_sim.engine.device_profiles import BaseStation, Phone  # noqa: E402
+from nmoe_sim.engine.radio.antennas import Isotropic  # noqa: E402
+from nmoe_sim.engine.radio.channel import Model  # noqa: E402
+from nmoe_sim.engine.radio.fading import Rayleigh  # noqa: E402
+from nmoe_sim.engine.radio.link_adaptation import Shannon  # noqa: E402
+from nmoe_sim.engine.radio.path_loss import UrbanMicro  # noqa: E402
+from nmoe_sim.engine.radio.shadowing import LogNormal  # noqa: E402
+from nmoe_sim.engine.sharing import EqualShare  # noqa: E402
+from nmoe_sim.engine.simulation import Simulation  # noqa: E402
+from nmoe_sim.engine.topologies import Star  # noqa: E402
+from nmoe_sim.inference.arrivals import Poisson  # noqa: E402
+from nmoe_sim.results.recorder import Recorder  # noqa: E402
+from nmoe_sim.results.rundir import write_table  # noqa: E402
+from nmoe_sim.rng import RandomStreams  # noqa: E402
+from nmoe_sim.scenario.scenario import RadioSection  # noqa: E402
 
 TASK_BYTES = 500
 TASK_FLOP = 1e8
@@ -55,10 +63,13 @@ def ours(num_devices: int, duration_s: float, out_dir: Path) -> int:
     topology = Star(num_devices=num_devices, base_station=base_station).build(streams)
     section = RadioSection(
         bandwidth_hz=BANDWIDTH_HZ,
-        path_loss=radio.UrbanMicro(),
-        shadowing=radio.LogNormal(),
-        fading=radio.Rayleigh(coherence_time_s=COHERENCE_TIME_S),
-        link_adaptation=radio.Shannon(),
+        base_station_antenna=Isotropic(),
+        device_antenna=Isotropic(),
+        channel=Model(),
+        path_loss=UrbanMicro(),
+        shadowing=LogNormal(),
+        fading=Rayleigh(coherence_time_s=COHERENCE_TIME_S),
+        link_adaptation=Shannon(),
         sharing=EqualShare(),
     )
     phone = Phone()

@@ -59,6 +59,7 @@ def sweep(file: Path, out: Path, workers: int) -> tuple[float, float, str]:
 
 
 def plain_loop(file: Path, out: Path) -> None:
+    sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its channels.py would hide the package
     import torch
 
     from nmoe_sim.checks import check

@@ -11,18 +11,52 @@ ends in ``_db`` or ``_dbm``.
 [79.1, 104.6]
 """
 
-from channels import environments, fading, laws, link_adaptation, path_loss, shadowing, units
+from channels import (
+    antennas,
+    block_errors,
+    csma,
+    doppler,
+    environments,
+    fading,
+    harq,
+    interference,
+    laws,
+    link_adaptation,
+    mobility,
+    nr,
+    nr_link,
+    path_loss,
+    rayleigh_field,
+    shadowing,
+    subbands,
+    traced,
+    units,
+)
 from channels.channel import Channel
 from channels.geometry import LinkGeometry
+from channels.sites import Sites
 
 __all__ = [
     "Channel",
     "LinkGeometry",
+    "Sites",
+    "antennas",
+    "block_errors",
+    "csma",
+    "doppler",
     "environments",
     "fading",
+    "harq",
+    "interference",
     "laws",
     "link_adaptation",
+    "mobility",
+    "nr",
+    "nr_link",
     "path_loss",
+    "rayleigh_field",
     "shadowing",
+    "subbands",
+    "traced",
     "units",
 ]

@@ -18,6 +18,8 @@ COMMANDS = (
     "nmoe-sim run examples/small.yaml --seed 3 --out runs/seed_3",
     "nmoe-sim run examples/small.yaml --set inference.routing.kind=local_only --out runs/alone",
     "nmoe-sim run examples/small.yaml --set inference.routing.kind=all --out runs/all",
+    "nmoe-sim run scenarios/handover.yaml --set topology.num_devices=4 --set inference.duration_s=15"
+    " --set mobility.record_every_s=0.1 --out runs/moving",
 )
 """What makes the runs of the gallery."""
 
@@ -78,12 +80,45 @@ figure = figures.learning_curves({"small": seeds}, "round")
 figures.save(figure, "learning_curves.svg")
 """,
     ),
-    "sinr_map": (
+    "link_map": (
         "Where the devices are, and the median SINR of their links.",
         """\
 tables = load_run("runs/small").tables
-figure = figures.sinr_map(tables, medium="uplink")
+figure = figures.link_map(tables, medium="uplink")
+figures.save(figure, "link_map.svg")
+""",
+    ),
+    "sinr_map": (
+        "SINR at every place, all base stations on air: it needs a scenario and no run. `nmoe-sim coverage SCENARIO "
+        "--out FILE` makes the same picture.",
+        """\
+scenario = load_scenario("scenarios/multi_cell.yaml")
+figure = figures.sinr_map(coverage_map(scenario), node_table(scenario))
 figures.save(figure, "sinr_map.svg")
+""",
+    ),
+    "sinr_cdf": (
+        "SINR that transfers began with, every hop counted once.",
+        """\
+runs = {"one cell": load_run("runs/small").tables, "three cells": load_run("runs/moving").tables}
+figure = figures.sinr_cdf(runs)
+figures.save(figure, "sinr_cdf.svg")
+""",
+    ),
+    "rate_cdf": (
+        "Mean rate of transfers from first to last bit, what others left them included.",
+        """\
+runs = {"one cell": load_run("runs/small").tables, "three cells": load_run("runs/moving").tables}
+figure = figures.rate_cdf(runs, phase="inference")
+figures.save(figure, "rate_cdf.svg")
+""",
+    ),
+    "link_over_time": (
+        "SINR and rate of a device's downlink as it drives through three cells, with its handovers.",
+        """\
+tables = load_run("runs/moving").tables
+figure = figures.link_over_time(tables, None, "dev0")
+figures.save(figure, "link_over_time.svg")
 """,
     ),
     "pareto": (
@@ -97,7 +132,13 @@ figures.save(figure, "pareto.svg")
 }
 """Name of the function -> what it shows, and three lines that make it."""
 
-IMPORTS = "import pandas as pd\n\nfrom analysis import figures\nfrom nmoe_sim import load_run\n"
+IMPORTS = """\
+import pandas as pd
+
+from analysis import figures
+from nmoe_sim import load_run, load_scenario
+from nmoe_sim.coverage import coverage_map, node_table
+"""
 
 
 def gallery() -> dict[str, str | bytes]:

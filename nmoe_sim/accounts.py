@@ -49,7 +49,7 @@ def record_requests(
     recorder = simulation.recorder
     energy_j = _by_request(recorder, "compute", ["energy_j"], len(served))
     energy_j += _by_request(recorder, "transfers", ["tx_energy_j", "rx_energy_j"], len(served))
-    n_bytes = _by_request(recorder, "transfers", ["n_bytes"], len(served))
+    n_bytes = _by_request(recorder, "transfers", ["bytes_sent"], len(served))
     for i, (one, answer) in enumerate(zip(served, answers, strict=True)):
         latency_s = None if one.t_done_s is None else one.t_done_s - one.t_arrival_s
         met = None
@@ -65,7 +65,7 @@ def record_requests(
             t_done_s=one.t_done_s,
             latency_s=latency_s,
             deadline_met=met,
-            outcome="expired" if one.t_done_s is None else "completed",
+            outcome="completed" if one.t_done_s is not None else "failed" if one.failed else "expired",
             experts=one.experts,
             hosts=[hosts[expert] for expert in one.experts],
             experts_used=[] if one.t_done_s is None else one.arrived,
@@ -147,8 +147,8 @@ def record_summary(simulation: Simulation, run_id: str, name: str, num_experts: 
             num_correct += correct
     latency_s = np.array(latency)
     training, inference = 0, 0
-    for batch in recorder.batches("transfers", ["stage", "n_bytes"]):
-        sizes, in_training = batch["n_bytes"].to_numpy(), batch["stage"].is_valid().to_numpy()
+    for batch in recorder.batches("transfers", ["stage", "bytes_sent"]):
+        sizes, in_training = batch["bytes_sent"].to_numpy(), batch["stage"].is_valid().to_numpy()
         training += int(sizes[in_training].sum())
         inference += int(sizes[~in_training].sum())
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from channels.mobility import Trajectory
 from nmoe_sim.engine.device_profiles import Phone
+from nmoe_sim.engine.ether import sites_of
+from nmoe_sim.engine.mobility import MobilitySpec
+from nmoe_sim.engine.radio.channel import ChannelSpec
+from nmoe_sim.engine.spectrum import allocate
 from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference.arrivals import Arrivals
@@ -23,6 +28,8 @@ MAX_TABLE_BYTES = 4_000_000_000
 """Gate scores of all clients for the whole test set; they are kept in memory."""
 
 _BYTES_PER_PARAMETER = 4
+_LOOKS = 101
+"""Times at which devices that move are looked at."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,10 @@ def check(scenario: Scenario) -> Layout:
         profiles = dict(zip(clients, (profile for _, profile in groups), strict=True))
         profiles |= {node.name: scenario.topology.base_station for node in topology.base_stations}
         layout = Layout(topology, profiles, clients, _server(scenario, topology))
-        _check_reach(layout)
+        _check_radio(scenario, topology)
+        _check_channel(scenario, topology)
+        _check_motion(scenario, topology)
+        _check_reach(scenario, layout)
         _check_memory(scenario, layout, groups)
     return layout
 
@@ -143,8 +153,79 @@ def _server(scenario: Scenario, topology: Topology) -> str:
     return server
 
 
-def _check_reach(layout: Layout) -> None:
-    lost = [name for name in layout.clients if not layout.topology.is_connected(name, layout.server)]
+def _check_radio(scenario: Scenario, topology: Topology) -> None:
+    radio, num_stations = scenario.radio, len(topology.base_stations)
+    if radio.reuse_factor > max(1, num_stations):
+        raise InputError(
+            f"{radio.reuse_factor} parts of the band are more than the topology's base stations, {num_stations}; "
+            "give at most as many",
+            key="radio.reuse_factor",
+        )
+    if radio.duplex == "half" and num_stations > 1 and any(link.medium == "sidelink" for link in topology.links):
+        raise InputError(
+            "'half' puts sidelinks on the band of a base station, and with several it isn't said whose; "
+            "use 'full' or leave sidelinks out",
+            key="radio.duplex",
+        )
+    if radio.sharing.half_duplex_only and radio.duplex != "half":
+        raise InputError(
+            f"'{radio.sharing.kind}' has both directions contend for one channel; set radio.duplex to 'half'",
+            key="radio.sharing",
+        )
+    allocations = [a for a in allocate(topology, radio) if a.band is not None]
+    media_of: dict[str | None, set[str]] = {}
+    for a in allocations:
+        media_of.setdefault(a.band, set()).add(a.medium)
+    if radio.sharing.listens and any(len(media) > 1 for media in media_of.values()):
+        raise InputError(
+            f"'{radio.sharing.kind}' has everybody on a band hear each other, and here several media share one; "
+            "take one base station, radio.sidelinks 'time_shared', or a radio.reuse_factor that tells stations apart",
+            key="radio.sharing",
+        )
+    both_ways = radio.duplex == "half" or (
+        radio.sidelinks == "time_shared" and any(link.medium == "sidelink" for link in topology.links)
+    )
+    if radio.sharing.divides_band and both_ways:
+        raise InputError(
+            f"'{radio.sharing.kind}' has radios on air at once, and on a band used in both directions one would "
+            "send and receive at once; set radio.duplex to 'full', and leave sidelinks out or make them 'concurrent'",
+            key="radio.sharing",
+        )
+    for bandwidth_hz in sorted({a.bandwidth_hz for a in allocations}):
+        try:
+            radio.link_adaptation.check(bandwidth_hz, carrier_hz=radio.carrier_hz)
+        except ValueError as error:
+            part = "" if radio.reuse_factor == 1 else f" (each of radio.reuse_factor {radio.reuse_factor} parts)"
+            raise InputError(f"{error}{part}", key="radio.bandwidth_hz") from error
+    if radio.strict and (outside := _outside_validity(scenario, topology)):
+        raise InputError(f"{outside}; radio.strict refuses that", key="radio.path_loss")
+
+
+def _check_channel(scenario: Scenario, topology: Topology) -> None:
+    channel = scenario.radio.channel
+    if isinstance(channel, ChannelSpec):  # a plug-in's need only build
+        on_air = [link for link in topology.links if link.wired is None]
+        src = np.array([topology.index[link.src.name] for link in on_air], dtype=np.int64)
+        dst = np.array([topology.index[link.dst.name] for link in on_air], dtype=np.int64)
+        sites, mobility = sites_of(topology, scenario.radio), scenario.mobility
+        if not getattr(mobility, "is_static", False):
+            sites = sites.moving(sites.positions_m, mobility.step_s)
+        channel.check(sites, src, dst)
+
+
+def _check_motion(scenario: Scenario, topology: Topology) -> None:
+    """Find what is wrong with trajectories before anything runs: positions are drawn when they are asked for."""
+    if isinstance(scenario.mobility, MobilitySpec) and not scenario.mobility.is_static:
+        _trajectory(scenario, topology)
+
+
+def _check_reach(scenario: Scenario, layout: Layout) -> None:
+    def lost_in(topology: Topology) -> list[str]:
+        return [name for name in layout.clients if not topology.is_connectable(name, layout.server)]
+
+    lost = lost_in(layout.topology)
+    if lost and not getattr(scenario.mobility, "is_static", False):
+        lost = lost_in(layout.topology.movable())
     if lost:
         shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         raise InputError(
@@ -173,11 +254,13 @@ def _check_memory(scenario: Scenario, layout: Layout, groups: list[tuple[int | N
 def concerns(scenario: Scenario, layout: Layout) -> list[str]:
     """Return what a user should know before trusting the results; nothing here stops a run."""
     found = []
-    links = layout.topology.links
-    if outside := _links_outside_validity(scenario, layout):
+    if outside := _outside_validity(scenario, layout.topology):
+        found.append(f"{outside}; their losses are extrapolated")
+    bands = [a for a in allocate(layout.topology, scenario.radio) if a.band is not None]
+    if scenario.radio.sharing.end_to_end and len({a.medium for a in bands}) > len({a.band for a in bands}):
         found.append(
-            f"{outside} of {len(links)} links are outside the range radio.path_loss "
-            f"'{scenario.radio.path_loss.kind}' was made for; their losses are extrapolated"
+            f"'{scenario.radio.sharing.kind}' takes each hop of a route to interfere for an equal part of the time, "
+            "also while another hop holds it up; where media share a band it overstates interference"
         )
     held = scenario.data.partition.classes_held(len(layout.clients), scenario.data.num_classes)
     if held < scenario.data.num_classes:
@@ -188,15 +271,48 @@ def concerns(scenario: Scenario, layout: Layout) -> list[str]:
     return found
 
 
-def _links_outside_validity(scenario: Scenario, layout: Layout) -> int:
+def _outside_validity(scenario: Scenario, topology: Topology) -> str:
+    """Say how many radio links the path-loss law wasn't made for; empty: none.
+
+    Devices that move are looked at ``_LOOKS`` times over the length of the request period, from the start.
+    """
     from channels.geometry import LinkGeometry
 
-    links = layout.topology.links
-    height_m = {"base_station": scenario.radio.base_station_height_m, "device": scenario.radio.device_height_m}
+    radio, mobility = scenario.radio, scenario.mobility
+    links = [link for link in topology.links if link.wired is None]
+    if radio.channel.kind != "model" or not links:
+        return ""
+    xy_m = topology.positions_m[None]
+    moves = isinstance(mobility, MobilitySpec) and not mobility.is_static
+    if moves:
+        t_s = np.linspace(0.0, min(scenario.inference.duration_s, mobility.known_until_s), _LOOKS)
+        devices_m = _trajectory(scenario, topology).positions_m(t_s)
+        stations_m = np.broadcast_to(
+            topology.positions_m[len(topology.devices) :], (_LOOKS, len(topology.base_stations), 2)
+        )
+        xy_m = np.concatenate([devices_m, stations_m], axis=1)
+    src = np.array([topology.index[link.src.name] for link in links])
+    dst = np.array([topology.index[link.dst.name] for link in links])
+    distance_m = np.hypot(*np.moveaxis(xy_m[:, src] - xy_m[:, dst], -1, 0))
+    heights_m = sites_of(topology, radio).heights_m
     geometry = LinkGeometry.between(
-        np.array([link.distance_m for link in links]),
-        np.array([height_m[link.src.kind] for link in links]),
-        np.array([height_m[link.dst.kind] for link in links]),
+        distance_m.ravel(), np.tile(heights_m[src], len(xy_m)), np.tile(heights_m[dst], len(xy_m))
     )
-    inside = scenario.radio.path_loss.in_validity_range(geometry, carrier_hz=scenario.radio.carrier_hz)
-    return int(np.size(inside) - np.count_nonzero(inside))
+    inside = radio.path_loss.in_validity_range(geometry, carrier_hz=radio.carrier_hz).reshape(distance_m.shape)
+    outside = int(np.count_nonzero(~inside.all(axis=0)))
+    if not outside:
+        return ""
+    way = " somewhere on their way" if moves else ""
+    return (
+        f"{outside} of {len(links)} links are outside the range of radio.path_loss "
+        f"'{radio.path_loss.kind}'{way}, {radio.path_loss.validity_range}"
+    )
+
+
+def _trajectory(scenario: Scenario, topology: Topology) -> Trajectory:
+    start_m = topology.positions_m[: len(topology.devices)]
+    names = [node.name for node in topology.devices]
+    trajectory: Trajectory = scenario.mobility.trajectory(
+        start_m, topology.bounds_m, RandomStreams(scenario.seed).uniform, names
+    )
+    return trajectory

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 _MAX_WORKERS = 10_000
 _MAX_TOLD = 5
+_FIGURES = (".png", ".svg", ".pdf")
+_TABLES = (".csv", ".parquet")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,6 +102,19 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("check", _check, "validate scenarios; run nothing")
     sub.add_argument("scenario", nargs="+", metavar="SCENARIO.yaml", help="a file, or the name of a shipped scenario")
     sub.add_argument("--cost", action="store_true", help="also say FLOP, bytes and memory per device")
+    add_scenario_options(sub)
+
+    sub = add("coverage", _coverage, "map what the radio gives at every place; run nothing")
+    sub.add_argument("scenario", metavar="SCENARIO.yaml", help="a file, or the name of a shipped scenario")
+    sub.add_argument(
+        "--out", metavar="FILE", help="the map as a figure (.png, .svg, .pdf) or its values (.csv, .parquet)"
+    )
+    sub.add_argument(
+        "--resolution",
+        type=_metres,
+        metavar="M",
+        help="distance of neighbouring points in metres (default: a hundredth of the longer side)",
+    )
     add_scenario_options(sub)
 
     sub = add("place", _place, "train, then solve the placement problem and compare solvers")
@@ -200,6 +215,34 @@ def _check_one(options: argparse.Namespace, name: str) -> None:
             print_frame(title, frame)
 
 
+def _coverage(options: argparse.Namespace) -> int:
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        _check_file(out, _FIGURES + _TABLES)
+    scenario = _load(options, options.scenario)
+    from nmoe_sim.checks import check
+    from nmoe_sim.coverage import coverage_map, node_table, quantiles, write_map
+    from nmoe_sim.display import print_frame
+
+    layout = check(scenario)
+    frame = coverage_map(scenario, resolution_m=options.resolution, layout=layout)
+    print_frame(f"{scenario.name}, seed {scenario.seed}: {len(frame):,} points at full load", quantiles(frame))
+    print(f"SINR below 0 dB: {(frame['sinr_db'] < 0).mean():.1%} of the area")
+    if (unserved := frame["station"].isna().mean()) > 0:
+        print(f"out of reach: {unserved:.1%} of the area")
+    if out is None:
+        print("save the map with --out FILE.png (or .svg, .pdf), its values with --out FILE.csv (or .parquet)")
+        return 0
+    if out.suffix in _FIGURES:
+        from analysis import figures
+
+        figures.save(figures.sinr_map(frame, node_table(scenario, layout=layout)), out)
+    else:
+        write_map(frame, out)
+    print(f"coverage: {out}")
+    return 0
+
+
 def _place(options: argparse.Namespace) -> int:
     scenario = _load(options, options.scenario)
     if options.out is not None:
@@ -293,19 +336,36 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _number(text, "must be a number of seconds")
+
+
+def _metres(text: str) -> float:
+    return _number(text, "must be a number of metres above 0", lambda metres: metres > 0)
+
+
+def _number(text: str, rule: str, holds: Callable[[float], bool] = lambda _: True) -> float:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = nan
-    if not isfinite(seconds):
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, got {text!r}")
-    return seconds
+        number = nan
+    if not (isfinite(number) and holds(number)):
+        raise argparse.ArgumentTypeError(f"{rule}, got {text!r}")
+    return number
 
 
 def _num_events(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _check_file(path: Path, endings: Sequence[str]) -> None:
+    """Refuse an output file of another kind or that can't be made, before the work that would fill it."""
+    if path.suffix not in endings:
+        raise InputError(f"must end in {', '.join(endings)}, which says what is written", where=f"--out {path}")
+    if path.is_dir():
+        raise InputError("is a directory; name a file", where=f"--out {path}")
+    _check_folder(path.parent)
 
 
 def _check_folder(path: Path) -> None:

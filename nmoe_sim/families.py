@@ -14,7 +14,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from nmoe_sim.engine import device_profiles, radio, sharing, topologies
+from nmoe_sim.engine import device_profiles, handover, mobility, sharing, topologies
+from nmoe_sim.engine.radio import antennas, channel, fading, link_adaptation, path_loss, shadowing
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference import arrivals, routing
 from nmoe_sim.nmoe import datasets, experts, extractors, gates, partition
@@ -35,7 +36,11 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
         topologies.Disc,
         topologies.Grid,
         topologies.RandomGeometric,
+        topologies.MultiCell,
+        topologies.FileTopology,
     ],
+    "mobility": [mobility.Static, mobility.RandomWaypoint, mobility.GaussMarkov, mobility.Trace],
+    "handover": [handover.NoHandover, handover.A3Handover],
     "device_profile": [
         device_profiles.Phone,
         device_profiles.RaspberryPi4,
@@ -44,11 +49,31 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
         device_profiles.BaseStation,
         device_profiles.Custom,
     ],
-    "path_loss": [radio.FreeSpace, radio.LogDistance, radio.UrbanMicro],
-    "shadowing": [radio.NoShadowing, radio.LogNormal],
-    "fading": [radio.NoFading, radio.Rayleigh],
-    "link_adaptation": [radio.Shannon],
-    "sharing": [sharing.EqualShare],
+    "channel": [channel.Model, channel.Trace, channel.Sionna],
+    "path_loss": [
+        path_loss.FreeSpace,
+        path_loss.LogDistance,
+        path_loss.MacroCell,
+        path_loss.UrbanMicro,
+        path_loss.UrbanMacro,
+        path_loss.RuralMacro,
+        path_loss.IndoorOffice,
+        path_loss.IndoorFactory,
+    ],
+    "shadowing": [shadowing.NoShadowing, shadowing.LogNormal],
+    "fading": [fading.NoFading, fading.Rayleigh, fading.Rician, fading.Nakagami],
+    "antenna": [antennas.Isotropic, antennas.Sector, antennas.PlanarArray],
+    "link_adaptation": [link_adaptation.Shannon, link_adaptation.Nr],
+    "sharing": [
+        sharing.EqualShare,
+        sharing.Fifo,
+        sharing.RoundRobin,
+        sharing.ProportionalFair,
+        sharing.Fdma,
+        sharing.MinMaxLatency,
+        sharing.MaxMin,
+        sharing.CsmaCa,
+    ],
     "extractor": [extractors.MlpExtractor, extractors.CnnExtractor],
     "expert": [experts.MlpExpert],
     "gate": [gates.MlpGate],
@@ -67,16 +92,28 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
 }
 
 
-_METHODS: Mapping[str, tuple[str, ...]] = {
+_MEMBERS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("load", "find", "num_train_kept"),
     "partition": ("assign", "check", "classes_held"),
     "topology": ("build",),
     "device_profile": (),
-    "path_loss": ("path_loss_db", "los_probability", "shadow_fading_std_db", "in_validity_range"),
-    "shadowing": ("shadowing_db",),
-    "fading": ("power_gain",),
-    "link_adaptation": ("efficiency_bps_per_hz",),
-    "sharing": ("medium",),
+    "mobility": ("trajectory",),
+    "handover": ("rule",),
+    "channel": ("build",),
+    "path_loss": (
+        "validity_range",
+        "los_decorrelation_m",
+        "path_loss_db",
+        "los_probability",
+        "shadow_fading_std_db",
+        "shadow_decorrelation_m",
+        "in_validity_range",
+    ),
+    "antenna": ("beam_towards", "gain_db"),
+    "shadowing": ("decorrelation_m", "shadowing_db"),
+    "fading": ("coherence_time_s", "power_gain"),
+    "link_adaptation": ("is_lossless", "report_delay_s", "effective_sinr", "transmission", "check"),
+    "sharing": ("media", "plan"),
     "extractor": ("build", "num_parameters", "check"),
     "expert": ("build", "num_parameters"),
     "gate": ("build", "num_parameters"),
@@ -87,7 +124,7 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
     "arrivals": ("times_s", "mean_rate_hz"),
     "routing": ("route",),
 }
-"""What an implementation of each family must be able to do."""
+"""What an implementation of each family must have: methods, properties, fields or class variables."""
 
 
 def families(plugins: Iterable[str | Path] = ()) -> Families:
@@ -121,14 +158,15 @@ def _add(table: dict[str, dict[str, type[Spec]]], additions: Any, where: str) ->
                 raise InputError(f"{spec!r} in family {name!r} is not a Spec with a kind", where=where)
             if spec.kind in table[name]:
                 raise InputError(f"family {name!r} already has the kind {spec.kind!r}; rename it", where=where)
-            if lacking := [method for method in _METHODS[name] if not _implements(spec, method)]:
+            if lacking := [member for member in _MEMBERS[name] if not _implements(spec, member)]:
                 raise InputError(f"{spec.__name__} in family {name!r} lacks {', '.join(lacking)}", where=where)
             table[name][spec.kind] = spec
 
 
-def _implements(spec: type[Spec], method: str) -> bool:
-    function = getattr(spec, method, None)
-    return callable(function) and not getattr(function, "__isabstractmethod__", False)
+def _implements(spec: type[Spec], member: str) -> bool:
+    if member in spec.model_fields:
+        return True
+    return hasattr(spec, member) and not getattr(getattr(spec, member), "__isabstractmethod__", False)
 
 
 def _read_plugin(path: Path) -> Any:

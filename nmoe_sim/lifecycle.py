@@ -11,6 +11,7 @@ from simpy.events import Event
 
 from nmoe_sim.accounts import record_devices, record_energy, record_requests, record_summary
 from nmoe_sim.checks import Layout
+from nmoe_sim.engine.link_samples import record_links
 from nmoe_sim.hosting import memory_used, move_experts, placement_problem
 from nmoe_sim.inference.answers import predictions
 from nmoe_sim.inference.service import RequestCosts, Service
@@ -18,36 +19,36 @@ from nmoe_sim.inference.workload import Workload
 from nmoe_sim.placement.problem import PlacementProblem
 from nmoe_sim.training.learning import Learning
 
-NUM_LINK_SAMPLES = 16
-"""Coherence blocks of each link in the table ``links``, spread over the run."""
-
 FINAL = "final"
 """Stage of the metrics of the trained model."""
 
 
 def simulate(learning: Learning, layout: Layout) -> None:
     """Run the clock from start to end; tables end up in the simulation's recorder."""
+    _run_alone(learning, _life(learning, layout))
+
+
+def _run_alone(learning: Learning, process: Generator[Event, Any, None]) -> None:
+    """Run a process to its end, every torch operation on one thread: results must not depend on cores."""
+    from nmoe_sim.nmoe.threads import one_thread
+
     env = learning.simulation.env
-    env.run(env.process(_life(learning, layout)))
+    with one_thread():
+        env.run(env.process(process))
 
 
 def train(learning: Learning) -> Generator[Event, Any, None]:
     """Run the three stages: each first on the clock, then in values."""
-    from nmoe_sim.nmoe.threads import one_thread
-
     training = learning.scenario.training
     for stage in (training.extractor, training.experts, training.gate):
         rounds = yield from stage.clock(learning)
-        with one_thread():
-            stage.values(learning, rounds)
-    with one_thread():
-        _record_accuracies(learning)
+        stage.values(learning, rounds)
+    _record_accuracies(learning)
 
 
 def trained_problem(learning: Learning, layout: Layout) -> PlacementProblem:
     """Train, and return the placement problem that results."""
-    env = learning.simulation.env
-    env.run(env.process(train(learning)))
+    _run_alone(learning, train(learning))
     return placement_problem(learning, layout)
 
 
@@ -83,7 +84,8 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
     record_requests(simulation, learning.clients, workload, served, answers, labels, hosts, inference.deadline_s)
     record_energy(simulation, training_end_s)
     record_devices(simulation, layout.profiles, memory_used(learning, layout, hosts), training_end_s)
-    simulation.record_links(NUM_LINK_SAMPLES)
+    if simulation.is_static:
+        record_links(simulation)
     record_summary(simulation, scenario.run_id, scenario.name, len(learning.clients), training_end_s)
 
 
@@ -110,8 +112,8 @@ def _scores(learning: Learning) -> NDArray[np.float32]:
 
 def _record_layout(learning: Learning) -> None:
     recorder, topology, data = learning.simulation.recorder, learning.simulation.topology, learning.data
-    for node in topology.nodes:
-        recorder.add("positions", device=node.name, t_s=0.0, x_m=node.x_m, y_m=node.y_m)
+    for node, (x_m, y_m) in zip(topology.nodes, learning.simulation.ether.sites.at([0.0])[0].tolist(), strict=True):
+        recorder.add("positions", device=node.name, t_s=0.0, x_m=x_m, y_m=y_m)
     test_y = data.test_y.cpu().numpy()
     for client, y, part in zip(learning.clients, data.train_y, data.test_parts, strict=True):
         num_train = np.bincount(y.cpu().numpy(), minlength=data.num_classes).tolist()

@@ -199,7 +199,14 @@ def _learning(
         features_bytes=bytes_per_value * num_features,
         output_bytes=bytes_per_value * data.num_classes,
     )
-    simulation = Simulation.build(layout.topology, layout.profiles, scenario.radio, streams)
+    simulation = Simulation.build(
+        layout.topology,
+        layout.profiles,
+        scenario.radio,
+        streams,
+        mobility=scenario.mobility,
+        handover=scenario.handover,
+    )
     _check_links(scenario, layout, simulation, costs.extractor_bytes)
     base = {"data": data.digest, "split": data.split_digest, "seed": scenario.seed, "device": device.type}
     return Learning(

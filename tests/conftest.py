@@ -114,7 +114,10 @@ def command(
 ) -> Outcome:
     """Run Python in another process to its end; by default it is the command."""
     process = popen(*arguments, cwd=cwd, environment=environment, python=python)
-    out, err = process.communicate(timeout=300)
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()  # what hangs must not outlive its test
     return Outcome(process.returncode, out, err)
 
 

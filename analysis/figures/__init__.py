@@ -11,8 +11,9 @@ Each function takes the tables of a run, or of several by label, and returns a f
 from analysis.figures.devices import energy, expert_heat_map, utilisation
 from analysis.figures.latency import latency_breakdown, latency_cdf
 from analysis.figures.learning import accuracy_against, learning_curves
-from analysis.figures.maps import sinr_map
+from analysis.figures.maps import link_map, sinr_map
 from analysis.figures.pareto import pareto
+from analysis.figures.radio import link_over_time, rate_cdf, sinr_cdf
 from analysis.figures.style import DOUBLE_COLUMN_IN, PALETTE, SINGLE_COLUMN_IN, paper_style, save
 
 __all__ = [
@@ -25,9 +26,13 @@ __all__ = [
     "latency_breakdown",
     "latency_cdf",
     "learning_curves",
+    "link_map",
+    "link_over_time",
     "paper_style",
     "pareto",
+    "rate_cdf",
     "save",
+    "sinr_cdf",
     "sinr_map",
     "utilisation",
 ]

@@ -15,7 +15,7 @@ from analysis.figures.style import SINGLE_COLUMN_IN, axes, color, paper_style, p
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SPAN_GROUPS = ("compute", "airtime", "sharing", "access", "queue", "deadline")
+SPAN_GROUPS = ("compute", "airtime", "delay", "sharing", "access", "queue", "recovery", "deadline")
 """What a span of latency is spent on, from useful to in vain: the first word of ``latency_breakdown``'s columns."""
 
 
@@ -44,7 +44,7 @@ def latency_cdf(
         ax.set_ylim(0, 1.02)
         ax.set_xlabel("latency (ms)")
         ax.set_ylabel("share of requests")
-        _plain_log(ax.xaxis)
+        plain_log(ax.xaxis)
         if ax.has_data():
             ax.legend(loc="lower right")
         return figure
@@ -93,7 +93,7 @@ def latency_breakdown(runs: Mapping[str, Tables], *, width_in: float = SINGLE_CO
         return figure
 
 
-def _plain_log(axis: object) -> None:
+def plain_log(axis: object) -> None:
     """Label a logarithmic axis with plain numbers, also between decades when it spans less than two."""
     from matplotlib.axis import Axis
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

@@ -108,6 +108,72 @@ def link_sinr(tables: Tables) -> pd.DataFrame:
     return ends
 
 
+def radio_hops(tables: Tables, phase: Literal["training", "inference"] | None = None) -> pd.DataFrame:
+    """Return the hops of a run that went by radio and what they found on the air.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        ``transfers`` and ``devices`` of a run.
+    phase : str, optional
+        ``training`` or ``inference``; both when left out.
+
+    Returns
+    -------
+    DataFrame
+        One row a hop, delivered or not: ``direction`` (``uplink``, ``downlink`` or ``sidelink``, by its ends, so also
+        where they share a band), ``sinr_db``, ``mean_rate_bps``.
+    """
+    hops = tables["transfers"]
+    by_radio = hops["sinr_db"].notna()
+    if phase is not None:
+        by_radio &= hops["stage"].isna() == (phase == "inference")
+    hops = hops[by_radio]
+    stations = tables["devices"].loc[tables["devices"]["kind"] == "base_station", "device"]
+    up, down = hops["dst"].isin(stations), hops["src"].isin(stations)
+    direction = np.select([up.to_numpy(), down.to_numpy()], ["uplink", "downlink"], "sidelink")
+    return hops[["sinr_db", "mean_rate_bps"]].assign(direction=direction)
+
+
+def link_samples(tables: Tables, src: str | None, dst: str | None) -> pd.DataFrame:
+    """Return the samples of one link, or of a device's links with the base stations that serve it in turn.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        ``links``, ``devices`` and ``handovers`` of a run.
+    src, dst : str or None
+        The link's ends; None: whichever base station serves the other.
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``links`` in order of time, with ``peer``, the end that isn't given, or else ``dst``, and
+        ``piece``, which rises where the peer changes or the device has handed over, if only there and back.
+
+    Raises
+    ------
+    ValueError
+        Both ends are None.
+    """
+    if src is None and dst is None:
+        raise ValueError("src and dst are None; name at least one end of the link")
+    links, kinds = tables["links"], tables["devices"].set_index("device")["kind"]
+    chosen = np.ones(len(links), dtype=bool)
+    for side, name in (("src", src), ("dst", dst)):
+        chosen &= (links[side] == name if name is not None else links[side].map(kinds) == "base_station").to_numpy()
+    samples = links[chosen].sort_values("t_s", kind="stable", ignore_index=True)
+    changes_s = np.sort(handovers_of(tables, src, dst)["t_s"].to_numpy(dtype=np.float64))
+    peer = samples["src" if src is None else "dst"]
+    piece = peer.ne(peer.shift()).cumsum() + np.searchsorted(changes_s, samples["t_s"], side="right")
+    return samples.assign(peer=peer, piece=piece)
+
+
+def handovers_of(tables: Tables, src: str | None, dst: str | None) -> pd.DataFrame:
+    """Return the rows of ``handovers`` of a link's ends."""
+    return tables["handovers"][tables["handovers"]["device"].isin([src, dst])]
+
+
 @dataclass(frozen=True)
 class Curve:
     """A measured value over a stage of training."""
@@ -158,7 +224,7 @@ def _spent(tables: Tables, against: Against, t_s: Array) -> Array:
     hops = tables["transfers"]
     hops = hops[hops["stage"].notna()]
     if against == "bytes":
-        return _cumulative(hops["t_end_s"], hops["n_bytes"], t_s)
+        return _cumulative(hops["t_end_s"], hops["bytes_sent"], t_s)
     jobs = tables["compute"]
     jobs = jobs[jobs["stage"].notna()]
     radio = _cumulative(hops["t_end_s"], hops["tx_energy_j"] + hops["rx_energy_j"], t_s)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from nmoe_sim.results.rundir import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,16 +79,22 @@ def axes(width_in: float, height_in: float | None = None) -> tuple[Figure, Axes]
 
     It is drawn by Agg and known to no window or global state; the height defaults to 0.62 of the width.
     """
+    figure, [ax] = stacked_axes(width_in, 0.62 * width_in if height_in is None else height_in, 1)
+    return figure, ax
+
+
+def stacked_axes(width_in: float, height_in: float, num: int) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure with axes one below the other that share their x-axis; else as ``axes``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width_in, 0.62 * width_in if height_in is None else height_in))
+    figure = Figure(figsize=(width_in, height_in))
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, list(figure.subplots(num, 1, sharex=True, squeeze=False)[:, 0])
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure; the same figure gives the same bytes.
+    """Write a figure, whole; the same figure gives the same bytes.
 
     Parameters
     ----------
@@ -106,9 +115,10 @@ def save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix not in _NO_DATES:
         raise ValueError(f"{path}: a figure is saved as {', '.join(_NO_DATES)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    content = BytesIO()
     with paper_style():
-        figure.savefig(path, metadata=_NO_DATES[path.suffix])
+        figure.savefig(content, format=path.suffix[1:], metadata=_NO_DATES[path.suffix])
+    write_bytes(path, content.getvalue())
     return path
 
 

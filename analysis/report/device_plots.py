@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.figures.series import COMPONENTS, energy_by_device, expert_use, link_sinr
 from analysis.figures.style import color
+from analysis.report.hops import kind_of
 from analysis.report.plot import CATEGORIES, Plot, numbers, stacked
 from analysis.report.reading import ReportRun
 from analysis.report.runs import Comparison
@@ -65,9 +66,10 @@ def partition_heat_map(run: ReportRun) -> Plot:
 def sinr_map(run: ReportRun, medium: str) -> Plot:
     """Return devices where they are and links in the colour of their median SINR."""
     links = link_sinr(run.tables)
+    links = links[np.isfinite(links["sinr_db"].astype("float64"))]
     low = 5 * np.floor(links["sinr_db"].min() / 5)
     high = 5 * np.ceil(links["sinr_db"].max() / 5)
-    links = links[links["medium"] == medium]
+    links = links[links["medium"].map(kind_of) == medium]
     share = (links["sinr_db"] - low) / max(high - low, 5.0)
     bins = np.minimum((share * _NUM_SINR_BINS).to_numpy().astype(np.int64), _NUM_SINR_BINS - 1)
     traces: list[dict[str, Any]] = []

@@ -14,7 +14,7 @@ from analysis.report.runs import Comparison, Group
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """A column of the ``summary`` table and how it is shown."""
+    """A figure of a run (see ``ReportRun.figure``) and how it is shown."""
 
     label: str
     column: str
@@ -38,7 +38,12 @@ KEY_FIGURES = (
     KeyFigure("bytes moved in inference", "bytes_inference", 1e-6, "MB"),
     KeyFigure("simulated training time", "training_time_s", 1, "s"),
     KeyFigure("fairness of expert load (Jain)", "expert_load_jain", 1, ""),
+    KeyFigure("hops tried again", "retried_ratio", 100, "%"),
+    KeyFigure("HARQ retransmissions a hop", "retransmissions_mean", 1, ""),
+    KeyFigure("handovers", "num_handovers", 1, ""),
 )
+_ONLY_WHERE_THEY_ARE = ("retried_ratio", "retransmissions_mean", "num_handovers")
+"""Figures left out where no run has any."""
 CARDS = (
     "accuracy_global",
     "accuracy_local",
@@ -98,6 +103,9 @@ def runs_html(comparison: Comparison) -> str:
 def _table(heads: str, columns: list[tuple[ReportRun, ...]]) -> str:
     rows = []
     for figure in KEY_FIGURES:
+        everything = [value for runs in columns for value in _values(runs, figure)]
+        if figure.column in _ONLY_WHERE_THEY_ARE and np.isnan(everything).all():
+            continue
         cells = []
         for runs in columns:
             mean, half_width = value_text(_values(runs, figure), figure)
@@ -110,7 +118,7 @@ def _table(heads: str, columns: list[tuple[ReportRun, ...]]) -> str:
 
 
 def _values(runs: tuple[ReportRun, ...], figure: KeyFigure) -> list[float]:
-    values = [run.summary[figure.column] for run in runs]
+    values = [run.figure(figure.column) for run in runs]
     return [float("nan") if value is None else float(value) for value in values]
 
 

@@ -13,7 +13,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from analysis.report import device_plots, latency_plots, learning_plots
+from analysis.report import device_plots, latency_plots, learning_plots, radio_plots
+from analysis.report.hops import kind_of
 from analysis.report.key_figures import cards_html, groups_html, runs_html
 from analysis.report.playback import playback
 from analysis.report.plot import Plot
@@ -125,14 +126,22 @@ def _fill(content: _Page) -> None:
         ),
     )
     content.panel("Experts", content.per_run(device_plots.expert_heat_map, device_plots.partition_heat_map))
-    media = {str(medium) for run in content.detailed.values() for medium in run.tables["links"]["medium"].unique()}
+    media = {kind_of(str(name)) for run in content.detailed.values() for name in run.tables["links"]["medium"].unique()}
+    radio: list[Callable[[ReportRun], Plot | str]] = [radio_plots.sinr_cdf, radio_plots.rate_cdf, radio_plots.outcomes]
+    if any(len(run.tables["handovers"]) for run in content.detailed.values()):
+        radio.append(radio_plots.handovers)
+    content.panel("Radio", content.per_run(*radio))
     content.panel(
         "Map",
         _asset("player.html"),
-        content.per_run(*(partial(device_plots.sinr_map, medium=name) for name in sorted(media))),
+        content.per_run(*(partial(_sinr_map, medium=name) for name in sorted(media))),
     )
     content.panel("Requests", "<h3>Slowest requests</h3>", content.per_run(worst_html))
     content.panel("Scenario", *(_scenario(label, run) for label, run in comparison.labels.items()))
+
+
+def _sinr_map(run: ReportRun, medium: str) -> Plot:
+    return device_plots.sinr_map(run, medium) if run.is_static else radio_plots.tracks(run, medium)
 
 
 def json_for_script(content: Any) -> str:

@@ -22,14 +22,15 @@ def playback(run: ReportRun) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``devices``: name, kind, x and y in metres, experts hosted; ``links``: pairs of devices;
+        ``devices``: name, kind, x and y in metres, experts hosted; ``moves``: where devices move, times with the
+        positions of all; ``links``: times with the pairs of devices linked from then on, the first before all;
         ``requests``: id, client, arrival, answer (null without one), whether it was correct, and
         spans ``[what, from, to, begin, end]``. Times are microseconds since ``begin_s``.
 
     Notes
     -----
-    Devices are where they are when the first played request arrives. A hop is drawn from when it is
-    handed to the medium until its last bit has arrived, so that waiting for access shows.
+    A hop is drawn from when it is handed to the medium until its last bit has arrived, so that waiting for access
+    shows; an attempt that failed too. Devices move in straight lines between the positions recorded.
     """
     tables = run.tables_of(run.played)
     requests = tables["requests"].sort_values(["t_arrival_s", "request_id"])
@@ -38,9 +39,12 @@ def playback(run: ReportRun) -> dict[str, Any]:
     devices = _devices(run, begin_s)
     index = {device["name"]: position for position, device in enumerate(devices)}
     spans = _spans(tables, index, begin_s)
+    ends_s = [float(tables[name]["t_end_s"].max()) for name in ("transfers", "compute") if len(tables[name])]
+    window_s = begin_s, max([begin_s, *ends_s])
     return {
         "devices": devices,
-        "links": _links(run, index),
+        "moves": _moves(run, devices, window_s),
+        "links": _links(run, index, window_s),
         "begin_s": begin_s,
         "total": len(run.tables["requests"]),
         "requests": [
@@ -75,10 +79,41 @@ def _devices(run: ReportRun, t_s: float) -> list[dict[str, Any]]:
     ]
 
 
-def _links(run: ReportRun, index: dict[str, int]) -> list[list[int]]:
-    links = link_sinr(run.tables).nlargest(_MOST_LINKS, "sinr_db")
+def _moves(run: ReportRun, devices: list[dict[str, Any]], window_s: tuple[float, float]) -> list[list[Any]]:
+    if run.is_static:
+        return []
+    where = run.tables["positions"].pivot_table(index="t_s", columns="device", values=["x_m", "y_m"]).ffill()
+    where = where.loc[_around(where.index.to_numpy(np.float64), window_s)]
+    names = [device["name"] for device in devices]
+    xy_m = np.stack([where[axis][names].to_numpy(np.float64) for axis in ("x_m", "y_m")], axis=-1).round(2)
+    return [[_us(t_s, window_s[0]), places] for t_s, places in zip(where.index, xy_m.tolist(), strict=True)]
+
+
+def _links(run: ReportRun, index: dict[str, int], window_s: tuple[float, float]) -> list[list[Any]]:
+    begin_s = window_s[0]
+    if run.is_static:
+        return [[0.0, _pairs(index, link_sinr(run.tables).nlargest(_MOST_LINKS, "sinr_db"))]]
+    links, handovers = run.tables["links"], run.tables["handovers"]
+    samples = links[links["t_s"].isin(_around(links["t_s"].unique(), window_s))]
+    linked = [[t_s, _pairs(index, rows)] for t_s, rows in samples.groupby("t_s")]
+    for device, t_s, old, new in handovers[["device", "t_s", "from_station", "to_station"]].itertuples(index=False):
+        i = sum(sample_s <= t_s for sample_s, _ in linked)
+        if i > 0 and begin_s <= t_s <= window_s[1]:
+            pairs = [pair for pair in linked[i - 1][1] if pair != sorted((index[device], index[old]))]
+            linked.insert(i, [t_s, sorted([*pairs, sorted((index[device], index[new]))])])
+    return [[_us(t_s, begin_s), pairs] for t_s, pairs in linked]
+
+
+def _pairs(index: dict[str, int], links: pd.DataFrame) -> list[list[int]]:
     ends = {(index[src], index[dst]) for src, dst in zip(links["src"], links["dst"], strict=True)}
     return sorted([a, b] for a, b in {(min(pair), max(pair)) for pair in ends})
+
+
+def _around(times_s: Any, window_s: tuple[float, float]) -> Any:
+    """Return the times in a window, and the last one before and the first one after it."""
+    times_s = np.sort(times_s)
+    first = max(0, int(np.searchsorted(times_s, window_s[0], side="right")) - 1)
+    return times_s[first : int(np.searchsorted(times_s, window_s[1], side="left")) + 1]
 
 
 def _spans(tables: dict[str, pd.DataFrame], index: dict[str, int], begin_s: float) -> dict[int, list[list[Any]]]:

@@ -35,7 +35,9 @@ def stacked(values: dict[str, list[float]], names: list[str], *, horizontal: boo
     for position, (part, amounts) in enumerate(values.items()):
         if any(amounts):
             lengths = {"x": numbers(amounts), "y": names} if horizontal else {"x": names, "y": numbers(amounts)}
-            trace = {"type": "bar", "name": part, "marker": {"color": color(position)}, **lengths}
+            shade = color(position)
+            shade = "#8a94a0" if shade == "#000000" else shade  # which a dark page would swallow
+            trace = {"type": "bar", "name": part, "marker": {"color": shade}, **lengths}
             traces.append({**trace, "orientation": "h"} if horizontal else trace)
     return traces
 

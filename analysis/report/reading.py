@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.report.hops import Hops, read_hops
 from analysis.report.sampling import Ids, busiest, evenly, slowest, unanswered
 from nmoe_sim.errors import InputError
 from nmoe_sim.results.rundir import MANIFEST, to_pandas
@@ -46,16 +47,33 @@ class ReportRun:
     of training and of ``closely``."""
     closely: pd.DataFrame
     """Rows of ``requests``, with all columns, that the report looks at closely."""
+    hops: Hops
+    """What all hops come down to."""
     sampled: Ids
     played: Ids
     slowest: Ids
     unanswered: Ids
 
     def tables_of(self, ids: Iterable[int]) -> dict[str, pd.DataFrame]:
-        """Return ``requests``, ``transfers`` and ``compute`` of some of the requests looked at closely."""
+        """Return ``requests``, ``transfers``, ``compute`` of some requests looked at closely, and ``handovers``."""
         wanted = set(map(int, ids))
         everything = {"requests": self.closely, **{name: self.tables[name] for name in _PER_REQUEST}}
-        return {name: table[table["request_id"].isin(wanted)] for name, table in everything.items()}
+        chosen = {name: table[table["request_id"].isin(wanted)] for name, table in everything.items()}
+        return {**chosen, "handovers": self.tables["handovers"]}
+
+    @property
+    def is_static(self) -> bool:
+        """Whether nobody moves."""
+        return not self.tables["positions"]["device"].duplicated().any()
+
+    def figure(self, name: str) -> float | None:
+        """Return a figure of the run: a column of ``summary``, or of its hops and handovers."""
+        if name == "num_handovers":
+            return len(self.tables["handovers"]) or None
+        if name in ("retried_ratio", "retransmissions_mean"):
+            value: float | None = getattr(self.hops, name)
+            return value or None
+        return None if pd.isna(self.summary[name]) else float(self.summary[name])
 
     @property
     def summary(self) -> pd.Series[Any]:
@@ -90,6 +108,7 @@ def read_run(path: Path, *, num_played: int = NUM_PLAYED) -> ReportRun:
         scenario_yaml=_text(path / "scenario.yaml"),
         tables={**tables, "requests": requests},
         closely=_read(path, "requests", ids=ids),
+        hops=read_hops(table_path(path, "transfers")),
         **chosen,
     )
 

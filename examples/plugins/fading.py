@@ -1,35 +1,41 @@
-"""A fading law of one's own: Nakagami-m."""
+"""A fading law of one's own: Weibull."""
 
 from __future__ import annotations
 
+from math import gamma
 from typing import Annotated, ClassVar
 
-import numpy as np
 from pydantic import Field
 
-from nmoe_sim.engine.radio import FloatArray
-from nmoe_sim.scenario.quantities import Positive
-from nmoe_sim.scenario.spec import Spec
+from channels.laws import BoolArray, FloatArray, IntArray, UniformDraws
+from nmoe_sim.engine.radio.fading import FadingSpec
 
 
-class Nakagami(Spec):
-    """Nakagami-m block fading: the power gain is gamma-distributed with shape m and mean 1.
+class Weibull(FadingSpec):
+    """Weibull fading: the amplitude is a power of a Rayleigh amplitude.
 
-    m = 1 is Rayleigh. Source: Nakagami, "The m-distribution", 1960.
+    A shape of 2 is Rayleigh. It inherits Doppler and sub-bands, and takes their correlation on in rank.
+    Source: Sagias et al., "Channel capacity and second-order statistics in Weibull fading", 2004.
     """
 
-    kind: ClassVar[str] = "nakagami"
+    kind: ClassVar[str] = "weibull"
 
-    m: Annotated[float, Field(ge=0.5, le=100)] = 2.0
-    """Shape; larger fades less."""
-    coherence_time_s: Positive = 0.05
-    """Length of a coherence block."""
+    shape: Annotated[float, Field(ge=0.5, le=100)] = 3.0
+    """Shape of the amplitude; larger fades less."""
 
-    def power_gain(self, uniform: FloatArray) -> FloatArray:
-        """Power gain of mean 1, by inversion, of the shape of ``uniform``."""
-        from scipy.special import gammaincinv
+    def power_gain(
+        self,
+        uniform: UniformDraws,
+        link_ids: IntArray,
+        blocks: IntArray,
+        *,
+        los: BoolArray,
+        carrier_hz: float,
+        bandwidth_hz: float,
+    ) -> FloatArray:
+        """Power gain of mean 1 [T, M, K]: of links [M] in blocks [T] and K sub-bands."""
+        power = 2.0 / self.shape
+        return self.rayleigh_gain(uniform, link_ids, blocks, carrier_hz, bandwidth_hz) ** power / gamma(1.0 + power)
 
-        return np.asarray(gammaincinv(self.m, uniform) / self.m)
 
-
-FAMILIES = {"fading": [Nakagami]}
+FAMILIES = {"fading": [Weibull]}

@@ -8,7 +8,8 @@ import numpy as np
 
 from channels import path_loss
 from channels.geometry import LinkGeometry
-from nmoe_sim.engine.radio import BoolArray, FloatArray, FreeSpace
+from channels.laws import BoolArray, FloatArray
+from nmoe_sim.engine.radio.path_loss import FreeSpace
 
 
 class TwoRay(FreeSpace):

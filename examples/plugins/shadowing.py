@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from nmoe_sim.engine.radio import FloatArray
+from channels.laws import FloatArray
+from nmoe_sim.scenario.quantities import NonNegative
 from nmoe_sim.scenario.spec import Spec
 
 
@@ -18,6 +19,8 @@ class ClippedLogNormal(Spec):
 
     max_std: Annotated[float, Field(gt=0, le=10)] = 2.0
     """Standard deviations at which it is clipped."""
+    decorrelation_m: NonNegative | None = None
+    """Distance over which it decorrelates by e; null: the path-loss law's own; 0: independent from pair to pair."""
 
     def shadowing_db(self, standard_normal: FloatArray, path_loss_std_db: FloatArray) -> FloatArray:
         """Shadowing in dB [L], as a gain; σ is the path-loss law's."""

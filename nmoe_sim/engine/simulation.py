@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from simpy import Environment
 
-from channels.channel import Channel
-from channels.geometry import LinkGeometry
-from channels.units import linear_to_db
+from nmoe_sim.engine.air import Air
 from nmoe_sim.engine.device import Device
-from nmoe_sim.engine.link_rates import LinkRates, tx_power_w
+from nmoe_sim.engine.ether import Ether, tx_power_w
 from nmoe_sim.engine.network import Network
-from nmoe_sim.engine.sharing import Medium
-from nmoe_sim.engine.topology import Link, Node, NoRouteError, Topology
+from nmoe_sim.engine.outlook import Outlook
+from nmoe_sim.engine.sharing import EqualShare
+from nmoe_sim.engine.sharing.media import Media
+from nmoe_sim.engine.spectrum import Allocation, allocate
+from nmoe_sim.engine.topology import Link, Topology
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.scenario import RadioSection
+
+if TYPE_CHECKING:
+    from nmoe_sim.engine.handover import HandoverSpec
+    from nmoe_sim.engine.mobility import MobilitySpec
+
+
+@dataclass(frozen=True)
+class PlannedTogether:
+    """Links whose media are planned together, by position."""
+
+    links: list[Link]
+    allocations: list[Allocation]
+    air: Air
 
 
 @dataclass(frozen=True)
@@ -31,10 +47,13 @@ class Simulation:
     topology: Topology
     devices: dict[str, Device]
     network: Network
-    links: dict[str, tuple[list[Link], LinkRates, Channel]]
-    """Links, rates and channel of each medium."""
+    ether: Ether
+    groups: list[PlannedTogether]
     recorder: Recorder
     streams: RandomStreams
+    step_s: float = math.inf
+    """How often positions are looked at; infinite: nobody moves."""
+    _outlook: dict[tuple[int, int], Outlook] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(
@@ -44,6 +63,9 @@ class Simulation:
         radio: RadioSection,
         streams: RandomStreams,
         recorder: Recorder | None = None,
+        *,
+        mobility: MobilitySpec | None = None,
+        handover: HandoverSpec | None = None,
     ) -> Simulation:
         """Set up a run.
 
@@ -56,96 +78,125 @@ class Simulation:
         streams : RandomStreams
         recorder : Recorder, optional
             Where rows go; a new one by default.
+        mobility : MobilitySpec, optional
+            How devices move; not at all by default.
+        handover : HandoverSpec, optional
+            When a device that moves changes its base station; never by default.
         """
         env = Environment()
         recorder = recorder or Recorder()
+        moves = mobility is not None and not mobility.is_static
+        topology = topology.movable() if moves else topology
         devices = {}
         for node in topology.nodes:
             profile = profiles[node.name]
             tx_w = profile.tx_circuit_w + tx_power_w(radio, node) / profile.amplifier_efficiency
             devices[node.name] = Device(env, node.name, profile, tx_w=tx_w, recorder=recorder)
-        grouped: dict[str, list[Link]] = {}
-        for link in topology.links:
-            grouped.setdefault("shared" if radio.duplex == "half" else link.medium, []).append(link)
-        links = {}
-        media: dict[int, tuple[str, int, Medium]] = {}
-        for name, members in sorted(grouped.items()):
-            channel = _channel(members, topology, radio, streams)
-            rates = LinkRates(members, channel, radio)
-            links[name] = (members, rates, channel)
-            medium = radio.sharing.medium(env, rates)
-            media.update({link.index: (name, i, medium) for i, link in enumerate(members)})
-        network = Network(env, topology, devices, media, recorder, radio.access_delay_s)
-        return cls(env, topology, devices, network, links, recorder, streams)
+        trajectory = None
+        if mobility is not None and moves:
+            start_m = np.array([(node.x_m, node.y_m) for node in topology.devices])
+            names = [node.name for node in topology.devices]
+            trajectory = mobility.trajectory(start_m, topology.bounds_m, streams.uniform, names)
+        step_s = mobility.step_s if mobility is not None and moves else math.inf
+        ether = Ether.build(topology, radio, streams, trajectory, step_s)
+        groups, media = _media(env, topology, radio, ether)
+        network = Network(env, topology, devices, media, recorder, radio, streams)
+        simulation = cls(env, topology, devices, network, ether, groups, recorder, streams, step_s)
+        if len(topology.base_stations) > 1:
+            simulation.attach_to_strongest()
+        if mobility is not None and trajectory is not None:
+            from nmoe_sim.engine.link_samples import sample_links
+            from nmoe_sim.engine.motion import Motion
+
+            Motion(
+                env,
+                topology,
+                mobility,
+                trajectory,
+                handover=handover,
+                rsrp_dbm=simulation.received_dbm,
+                abort=lambda links: network.abort(links, "link_down"),
+                recorder=recorder,
+                on_handover=network.quiet,
+            )
+            env.process(sample_links(simulation, mobility.record_every_s))
+        return simulation
+
+    @property
+    def is_static(self) -> bool:
+        """Whether nobody ever moves."""
+        return math.isinf(self.step_s)
+
+    def received_dbm(self, t_s: float) -> NDArray[np.float64]:
+        """Return the mean power every device receives from every base station, [devices, stations].
+
+        It is -inf where a device can't attach.
+        """
+        topology = self.topology
+        num_devices, stations = len(topology.devices), topology.base_stations
+        device, station = (
+            x.ravel()
+            for x in np.meshgrid(np.arange(num_devices), num_devices + np.arange(len(stations)), indexing="ij")
+        )
+        power_w = tx_power_w(self.ether.radio, stations[0])
+        received_dbm = self.ether.received_dbm(station, device, power_w, t_s).reshape(num_devices, len(stations))
+        return np.where(topology.attachable, received_dbm, -np.inf)
+
+    def attach_to_strongest(self) -> None:
+        """Attach every device to the base station it receives best, the first of equals."""
+        received_dbm = self.received_dbm(self.env.now)
+        for d in np.flatnonzero(self.topology.attachable.any(axis=1)).tolist():
+            station = self.topology.base_stations[int(np.argmax(received_dbm[d]))]
+            self.topology.attach(self.topology.devices[d].name, station.name)
 
     def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
         """Return the time a payload takes over its route without contention, at mean SNR.
 
-        It is what a planner can know: the sum over hops of access delay and size over rate. Infinite
-        without a route, 0 from a device to itself.
+        It is what a planner can know now; see ``Outlook``.
         """
-        try:
-            hops = self.topology.route(src, dst)
-        except NoRouteError:
-            return float("inf")
-        rates = self._mean_rates_bps
-        return sum(self.network.access_delay_s + 8.0 * n_bytes / rates[link.index] for link in hops)
+        return self.outlook().delay_s(src, dst, n_bytes)
 
-    @cached_property
-    def _mean_rates_bps(self) -> dict[int, float]:
-        return {
-            link.index: float(rate)
-            for members, rates, _ in self.links.values()
-            for link, rate in zip(members, rates.rates_bps(rates.mean_snr()), strict=True)
-        }
+    def outlook(self) -> Outlook:
+        """Return what can be known of the network now: positions as of the last look, links that are up.
 
-    def record_links(self, num_samples: int) -> None:
-        """Write ``links`` rows: every link at ``num_samples`` coherence blocks spread over the time so far."""
-        for name, (members, rates, channel) in self.links.items():
-            block_s = 0.0 if np.isinf(rates.block_s) else rates.block_s
-            last = int(self.env.now / block_s) if block_s else 0
-            blocks = np.unique(np.linspace(0, last, num_samples, dtype=np.int64)) if last else np.zeros(1, np.int64)
-            snr = rates.snr(blocks)
-            rate_bps, snr_db = rates.rates_bps(snr), linear_to_db(snr)
-            for t, block in enumerate(blocks.tolist()):
-                for i, link in enumerate(members):
-                    self.recorder.rows["links"].append(
-                        (
-                            link.src.name,
-                            link.dst.name,
-                            name,
-                            block * block_s,
-                            link.distance_m,
-                            bool(channel.is_los[i]),
-                            -float(channel.mean_gain_db[i]),
-                            float(snr_db[t, i]),
-                            float(rate_bps[t, i]),
-                        )
-                    )
+        A hop that has no rate counts as the outage timeout where nodes move, since it may have one next time.
+        """
+        look = 0 if self.is_static else math.floor(self.env.now / self.step_s + 1e-9)  # as ``Sites.at`` does
+        key = look, self.topology.version
+        if key not in self._outlook:
+            rates = {
+                link.index: rate
+                for group in self.groups
+                for link, rate in zip(group.links, group.air.mean_rates_bps(self.env.now).tolist(), strict=True)
+            }
+            self._outlook.clear()
+            self._outlook[key] = Outlook(
+                self.topology if self.is_static else self.topology.snapshot(),
+                rates,
+                {li.index: a.medium for g in self.groups for li, a in zip(g.links, g.allocations, strict=True)},
+                self.network.access_delay_s,
+                self.network.end_to_end,
+                math.inf if self.is_static else self.ether.radio.outage_timeout_s,
+            )
+        return self._outlook[key]
 
 
-def _identity(topology: Topology, node: Node) -> int:
-    """Return a node's number in random streams; it doesn't change when devices are added."""
-    index = topology.index[node.name]
-    return index if node.kind == "device" else (1 << 23) + index - len(topology.devices)
-
-
-def _channel(links: Sequence[Link], topology: Topology, radio: RadioSection, streams: RandomStreams) -> Channel:
-    """Build the channel of a medium's links; both directions of a pair share its large-scale gain."""
-    height_m = {"base_station": radio.base_station_height_m, "device": radio.device_height_m}
-    ends = [(height_m[link.src.kind], height_m[link.dst.kind]) for link in links]
-    ids = np.array([(_identity(topology, li.src), _identity(topology, li.dst)) for li in links], dtype=np.int64)
-    return Channel(
-        LinkGeometry(
-            distance_2d_m=np.array([link.distance_m for link in links]),
-            height_a_m=np.array([max(pair) for pair in ends]),
-            height_b_m=np.array([min(pair) for pair in ends]),
-        ),
-        carrier_hz=radio.carrier_hz,
-        path_loss=radio.path_loss,
-        shadowing=radio.shadowing,
-        fading=radio.fading,
-        uniform=streams.uniform,
-        link_ids=(ids[:, 0] << 24) | ids[:, 1],
-        pair_ids=(ids.min(axis=1) << 24) | ids.max(axis=1),
-    )
+def _media(
+    env: Environment, topology: Topology, radio: RadioSection, ether: Ether
+) -> tuple[list[PlannedTogether], dict[int, tuple[str, int, Media, Air]]]:
+    """Set up the media: those of one band are planned together, or all where transfers take whole routes."""
+    node = {name: i for i, name in enumerate(ether.sites.names)}
+    end_to_end = radio.sharing.end_to_end
+    members: dict[str, list[tuple[Link, Allocation]]] = {}
+    for link, allocation in zip(topology.links, allocate(topology, radio), strict=True):
+        key = "" if end_to_end else allocation.band or allocation.medium
+        members.setdefault(key, []).append((link, allocation))
+    groups, media = [], {}
+    for _, pairs in sorted(members.items()):
+        links, allocations = [link for link, _ in pairs], [allocation for _, allocation in pairs]
+        air = Air(links, allocations, ether, node, end_to_end=end_to_end)
+        policy = EqualShare() if all(a.band is None for a in allocations) and not end_to_end else radio.sharing
+        shared = policy.media(env, air)
+        groups.append(PlannedTogether(links, allocations, air))
+        media.update({li.index: (a.medium, i, shared, air) for i, (li, a) in enumerate(pairs)})
+    return groups, media

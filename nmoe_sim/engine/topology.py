@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Literal
 
 import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
 
-from nmoe_sim.errors import RunError
+from channels.mobility import Box
+from nmoe_sim.errors import InputError, RunError
 
 NodeKind = Literal["device", "base_station"]
-MediumName = Literal["uplink", "downlink", "sidelink"]
+MediumName = Literal["uplink", "downlink", "sidelink", "wired"]
+
+FloatArray = NDArray[np.float64]
+
+MAX_LINKS = 2_000_000
+"""Directed links of a topology; more don't fit a workstation's memory."""
+
+_RADIO_HOP_M = 1e9
+_WIRED_HOP_M = 1.0
+"""What a hop costs in a route beside the metres it goes by radio."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A device or base station at a position in the plane."""
+    """A device or base station at a position in the plane; a device's is that at the start."""
 
     name: str
     kind: NodeKind
     x_m: float
     y_m: float
+    azimuth_deg: float | None = None
+    """Boresight of a sector's antenna, counterclockwise from east; None: it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """A cable, the same in each direction."""
+
+    capacity_bps: float
+    delay_s: float = 0.0
+    """From the last bit sent to the last bit received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +59,15 @@ class Link:
     src: Node
     dst: Node
     distance_m: float
+    """At the start."""
+    wired: Wired | None = None
+    """None: radio."""
 
     @property
     def medium(self) -> MediumName:
-        """Spectrum the link uses: to a base station, from one, or between devices."""
+        """What the link uses: a cable; or spectrum to a base station, from one, or between devices."""
+        if self.wired is not None:
+            return "wired"
         if self.dst.kind == "base_station":
             return "uplink"
         return "downlink" if self.src.kind == "base_station" else "sidelink"
@@ -49,34 +78,83 @@ class NoRouteError(RunError):
 
 
 class Topology:
-    """Nodes and directed links.
+    """Nodes and directed links, each up or down.
+
+    ``links`` holds every link there may ever be. Both directions of a pair are up or down together. At the start
+    cables are up; sidelinks are, within ``sidelink_range_m``; and so are the links of a device that has one base
+    station to choose from. A device that has several is linked to none until ``attach``.
 
     Parameters
     ----------
     nodes : sequence of Node
         Devices first, then base stations.
     pairs : iterable of (str, str)
-        Names of linked nodes; each pair becomes a link in both directions.
+        Names of nodes linked by radio; each pair becomes a link in both directions.
+    wired : iterable of (str, str, Wired)
+        Names of nodes linked by cable.
+    bounds_m : (float, float, float, float), optional
+        West, south, east and north end of where devices may move; the box around all nodes by default.
+    sidelink_range_m : float, optional
+        Two devices farther apart than this have no sidelink. Without it, distance doesn't matter.
+
+    Raises
+    ------
+    ValueError
+        A pair is given twice, links a node to itself, or links two base stations by radio.
     """
 
-    def __init__(self, nodes: Sequence[Node], pairs: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        pairs: Iterable[tuple[str, str]],
+        wired: Iterable[tuple[str, str, Wired]] = (),
+        bounds_m: Box | None = None,
+        sidelink_range_m: float | None = None,
+    ) -> None:
         self.nodes = tuple(nodes)
         self.index = {node.name: i for i, node in enumerate(self.nodes)}
+        self.positions_m: FloatArray = np.array([(n.x_m, n.y_m) for n in self.nodes], dtype=np.float64).reshape(-1, 2)
+        """Where the nodes are now [nodes, 2]; ``move`` changes it."""
+        self.bounds_m = bounds_m if bounds_m is not None else _box_around(self.positions_m)
+        self.sidelink_range_m = sidelink_range_m
+        self.version = 0
+        """Rises whenever a link goes up or down."""
         self.graph: nx.Graph[str] = nx.Graph()
+        """Pairs that are up."""
         self.graph.add_nodes_from(node.name for node in self.nodes)
         self.links: list[Link] = []
         self._link: dict[tuple[str, str], Link] = {}
-        for a, b in pairs:
-            node_a, node_b = self[a], self[b]
-            distance_m = math.hypot(node_a.x_m - node_b.x_m, node_a.y_m - node_b.y_m)
-            # Dijkstra's cost: fewest hops, then shortest way
-            self.graph.add_edge(a, b, cost=1e9 + distance_m)
-            for src, dst in ((node_a, node_b), (node_b, node_a)):
-                link = Link(len(self.links), src, dst, distance_m)
-                self.links.append(link)
-                self._link[src.name, dst.name] = link
+        self._has_cables = False
+        self._stations: dict[str, list[Node]] = {}
         self._routes: dict[tuple[str, str], tuple[Link, ...]] = {}
         self._paths: dict[str, dict[str, list[str]]] = {}
+        self._xy_m: list[list[float]] | None = None  # positions that paths are found by; None: those of now
+        for a, b, cable in [*((a, b, None) for a, b in pairs), *wired]:
+            self._add(self[a], self[b], cable)
+        self._sidelinks = [link for link in self.links[::2] if link.medium == "sidelink"]
+        for device, stations in self._stations.items():
+            if len(stations) == 1:
+                self.set_pair(device, stations[0].name, True)
+        for link in self.links[::2]:
+            if link.wired is not None:
+                self._has_cables = True
+                self.set_pair(link.src.name, link.dst.name, True)
+        self.move(self.positions_m[: len(self.devices)])
+
+    def _add(self, a: Node, b: Node, cable: Wired | None) -> None:
+        if a == b:
+            raise ValueError(f"{a.name} is linked to itself")
+        if (a.name, b.name) in self._link:
+            raise ValueError(f"{a.name} and {b.name} are linked twice")
+        if cable is None and a.kind == b.kind == "base_station":
+            raise ValueError(f"{a.name} and {b.name} are base stations, which are linked by cable only")
+        distance_m = math.hypot(a.x_m - b.x_m, a.y_m - b.y_m)
+        for src, dst in ((a, b), (b, a)):
+            link = Link(len(self.links), src, dst, distance_m, cable)
+            self.links.append(link)
+            self._link[src.name, dst.name] = link
+            if link.medium == "uplink":
+                self._stations.setdefault(src.name, []).append(dst)
 
     def __getitem__(self, name: str) -> Node:
         return self.nodes[self.index[name]]
@@ -91,10 +169,135 @@ class Topology:
         """Nodes that are base stations."""
         return tuple(node for node in self.nodes if node.kind == "base_station")
 
-    def route(self, src: str, dst: str) -> tuple[Link, ...]:
-        """Return the links from ``src`` to ``dst``: fewest hops, then shortest; () when they are the same.
+    def link(self, src: str, dst: str) -> Link | None:
+        """Return the link from one node to another, up or down; None if there never is one."""
+        return self._link.get((src, dst))
 
-        Rates don't count: a direct sidelink is taken even where two hops over a base station are faster.
+    def is_up(self, link: Link) -> bool:
+        """Tell whether a link can be used now."""
+        return self.graph.has_edge(link.src.name, link.dst.name)
+
+    def set_pair(self, a: str, b: str, up: bool) -> None:
+        """Take both links of a pair up or down."""
+        link = self._link[a, b]
+        if self.is_up(link) == up:
+            return
+        if up:
+            self.graph.add_edge(a, b, wired=link.wired is not None)
+        fewer, more = sorted(len(self.graph.adj[name]) for name in (a, b))
+        if not up:
+            self.graph.remove_edge(a, b)
+        self.version += 1
+        self._routes.clear()
+        if fewer > 1 or more < 3:  # else a leaf comes or goes, and leaves are on no path
+            self._paths.clear()
+            self._xy_m = None
+
+    # --- base stations
+
+    def stations_of(self, device: str) -> tuple[Node, ...]:
+        """Return the base stations that a device can attach to by radio."""
+        return tuple(self._stations.get(device, ()))
+
+    @cached_property
+    def attachable(self) -> NDArray[np.bool_]:
+        """Which devices can attach to which base stations by radio [devices, base stations]."""
+        known = [{station.name for station in self.stations_of(device.name)} for device in self.devices]
+        rows = [[station.name in names for station in self.base_stations] for names in known]
+        return np.array(rows, dtype=np.bool_).reshape(len(self.devices), len(self.base_stations))
+
+    def serving(self, device: str) -> Node | None:
+        """Return the base station a device is attached to by radio; None: to none."""
+        return next((s for s in self.stations_of(device) if self.graph.has_edge(device, s.name)), None)
+
+    def attach(self, device: str, station: str) -> list[Link]:
+        """Attach a device to a base station, and only to this; return the links that went down.
+
+        Raises
+        ------
+        ValueError
+            If the device can't attach there.
+        """
+        if station not in (known := [s.name for s in self.stations_of(device)]):
+            raise ValueError(f"{device} can't attach to {station}; one of {', '.join(known) or 'none'}")
+        lost = [s for s in known if s != station and self.graph.has_edge(device, s)]
+        for other in lost:
+            self.set_pair(device, other, False)
+        self.set_pair(device, station, True)
+        return [self._link[pair] for other in lost for pair in ((device, other), (other, device))]
+
+    def num_attached(self, station: str) -> int:
+        """Return the number of devices attached to a base station by radio."""
+        return sum(self._link[station, other].medium == "downlink" for other in self.graph[station])
+
+    def snapshot(self) -> Topology:
+        """Return a topology whose links stay up and down as they are now."""
+        frozen = copy.copy(self)
+        frozen.graph = self.graph.copy()
+        frozen.positions_m = self.positions_m.copy()
+        frozen._routes, frozen._paths = {}, {}
+        return frozen
+
+    # --- motion
+
+    def movable(self) -> Topology:
+        """Return this topology for devices that move: any two may come into the range of a sidelink.
+
+        Without a ``sidelink_range_m`` it is the topology itself.
+
+        Raises
+        ------
+        InputError
+            If these are too many links.
+        """
+        if self.sidelink_range_m is None:
+            return self
+        cables = [(k.src.name, k.dst.name, k.wired) for k in self.links[::2] if k.wired is not None]
+        joined = {frozenset((a, b)) for a, b, _ in cables}
+        radio = [(k.src.name, k.dst.name) for k in self.links[::2] if k.medium in ("uplink", "downlink")]
+        num_devices = len(self.devices)
+        check_num_links(num_devices * (num_devices - 1) + 2 * (len(radio) + len(cables)), "of devices that move")
+        names = [node.name for node in self.devices]
+        side = [pair for pair in combinations(names, 2) if frozenset(pair) not in joined]
+        return Topology(self.nodes, [*radio, *side], cables, self.bounds_m, self.sidelink_range_m)
+
+    def move(self, devices_m: FloatArray) -> list[Link]:
+        """Put the devices [devices, 2] elsewhere; sidelinks come and go. Return the links that went down."""
+        if self._xy_m is None:
+            self._xy_m = self.positions_m.tolist()
+        self.positions_m[: len(devices_m)] = devices_m
+        lost: list[Link] = []
+        if not self._sidelinks:
+            return lost
+        a, b = self._sidelink_ends
+        distance_m = np.hypot(*(self.positions_m[a] - self.positions_m[b]).T)
+        up = distance_m <= (math.inf if self.sidelink_range_m is None else self.sidelink_range_m)
+        for k in np.flatnonzero(up != self._sidelink_up).tolist():
+            link = self._sidelinks[k]
+            self.set_pair(link.src.name, link.dst.name, bool(up[k]))
+            if not up[k]:
+                lost += [link, self._link[link.dst.name, link.src.name]]
+        self._sidelink_up = up
+        return lost
+
+    @cached_property
+    def _sidelink_ends(self) -> NDArray[np.int64]:
+        ends = [(self.index[link.src.name], self.index[link.dst.name]) for link in self._sidelinks]
+        return np.array(ends, dtype=np.int64).T
+
+    @cached_property
+    def _sidelink_up(self) -> NDArray[np.bool_]:
+        return np.zeros(len(self._sidelinks), dtype=np.bool_)
+
+    # --- routes
+
+    def route(self, src: str, dst: str) -> tuple[Link, ...]:
+        """Return the links from ``src`` to ``dst``: fewest hops by radio, then shortest; () when they are the same.
+
+        Only links that are up count. Radio is what is scarce, so a hop by cable counts for next to nothing, as a
+        metre of radio: backhaul is neither avoided for its hops nor taken where it saves no radio. Rates don't count:
+        a direct sidelink is taken even where two hops over a base station are faster. Distances are those when links
+        last went up or down; that nodes move changes no route by itself, nor does when it is asked for.
 
         Raises
         ------
@@ -110,20 +313,73 @@ class Topology:
     def _find_route(self, src: str, dst: str) -> tuple[Link, ...]:
         if src == dst:
             return ()
-        if (src, dst) in self._link:  # one hop; nothing is shorter
+        if self.graph.has_edge(src, dst) and not self._has_cables:  # nothing is shorter
             return (self._link[src, dst],)
-        if src not in self._paths:
-            self._paths[src] = nx.single_source_dijkstra_path(self.graph, src, weight="cost")
-        path = self._paths[src].get(dst)
+        # a node of one link has no choice: beyond it the way is one that many share
+        first, last = self._only_neighbour(src) or src, self._only_neighbour(dst) or dst
+        if first == dst or last == src:
+            return (self._link[src, dst],)
+        if first not in self._paths:
+            if self._xy_m is None:
+                self._xy_m = self.positions_m.tolist()
+            self._paths[first] = nx.single_source_dijkstra_path(self.graph, first, weight=self._hop_m)
+        path = self._paths[first].get(last)
         if path is None:
             raise NoRouteError(f"no route from {src} to {dst}")
-        return tuple(self._link[pair] for pair in pairwise(path))
+        whole = [*([src] if first != src else []), *path, *([dst] if last != dst else [])]
+        return tuple(self._link[pair] for pair in pairwise(whole))
+
+    def _only_neighbour(self, name: str) -> str | None:
+        neighbours = self.graph[name]
+        return next(iter(neighbours)) if len(neighbours) == 1 else None
+
+    def _hop_m(self, a: str, b: str, pair: dict[str, bool]) -> float | None:
+        """Return what a hop costs; None: it leads to a leaf, and is left out."""
+        if len(self.graph.adj[b]) == 1:
+            return None
+        if pair["wired"]:
+            return _WIRED_HOP_M
+        assert self._xy_m is not None
+        return _RADIO_HOP_M + math.dist(self._xy_m[self.index[a]], self._xy_m[self.index[b]])
 
     def is_connected(self, src: str, dst: str) -> bool:
-        """Tell whether a route connects the two."""
+        """Tell whether a route connects the two now."""
         return bool(nx.has_path(self.graph, src, dst))
+
+    def is_connectable(self, src: str, dst: str) -> bool:
+        """Tell whether a route would connect the two if every link of ``links`` were up."""
+        return self._part[src] == self._part[dst]
+
+    @cached_property
+    def _part(self) -> dict[str, int]:
+        everything: nx.Graph[str] = nx.Graph()
+        everything.add_nodes_from(self.index)
+        everything.add_edges_from(self._link)
+        return {name: i for i, part in enumerate(nx.connected_components(everything)) for name in part}
 
     def most_central(self) -> str:
         """Return the device of largest closeness centrality (ties: the first)."""
         closeness = nx.closeness_centrality(self.graph)
         return max(self.graph.nodes, key=lambda name: (closeness[name], -self.index[name]))
+
+
+def check_num_links(num_links: int, what: str) -> None:
+    """Refuse more links than fit a workstation's memory.
+
+    Raises
+    ------
+    InputError
+        If there are more than ``MAX_LINKS``.
+    """
+    if num_links > MAX_LINKS:
+        raise InputError(
+            f"{num_links:,} links {what} are more than {MAX_LINKS:,}; lower the number of devices or the range",
+            key="topology",
+        )
+
+
+def _box_around(positions_m: FloatArray) -> Box:
+    if not len(positions_m):
+        return (0.0, 0.0, 0.0, 0.0)
+    (west, south), (east, north) = positions_m.min(axis=0).tolist(), positions_m.max(axis=0).tolist()
+    return (west, south, east, north)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class Served:
     arrived: list[int] = field(default_factory=list)
     """Experts whose outputs had arrived when the client combined them."""
     t_done_s: float | None = None
+    failed: bool = False
+    """Whether an expert's answer was lost for good, features or output given up by the network."""
 
 
 class Service:
@@ -150,8 +152,9 @@ class Service:
             by_host.setdefault(self._hosts[expert], []).append(expert)
         ready = Event(env)
         arrived: list[int] = []
+        answers = _Answers(ready, arrived, len(served.experts))
         branches = [
-            env.process(self._branch(request_id, device.name, host, experts, arrived, ready, len(served.experts)))
+            env.process(self._branch(request_id, device.name, host, experts, answers))
             for host, experts in by_host.items()
         ]
         if np.isfinite(deadline_s):
@@ -159,6 +162,7 @@ class Service:
             spare_s = costs.combine_flop * len(served.experts) / device.flop_per_s
             _give_up_after(ready, max(0.0, deadline_s - spare_s - env.now))
         yield ready
+        served.failed = bool(ready.value)
         served.arrived = sorted(arrived, key=served.experts.index)
         complete = len(arrived) == len(served.experts)
         if complete or (self._combine_late and arrived):
@@ -173,23 +177,49 @@ class Service:
         client: str,
         host: str,
         experts: list[int],
-        arrived: list[int],
-        ready: Event,
-        num_asked: int,
-    ) -> Generator[Event, None, None]:
+        answers: _Answers,
+    ) -> Generator[Event, Any, None]:
         """Have one host's experts answer."""
         network, costs = self._simulation.network, self._costs
-        if host != client:
+        if host != client and not (
             yield network.send(client, host, costs.features_bytes, "features", request_id=request_id)
+        ):
+            answers.lose(experts)
+            return
         for _ in experts:
             job = self._simulation.devices[host].compute(costs.expert_flop, "expert", request_id=request_id)
         yield job
-        if host != client:
+        if host != client and not (
             yield network.send(host, client, costs.output_bytes * len(experts), "output", request_id=request_id)
-        if not ready.triggered:
-            arrived.extend(experts)
-            if len(arrived) == num_asked:
-                ready.succeed()
+        ):
+            answers.lose(experts)
+            return
+        answers.add(experts)
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What a request is still waiting for; ``ready`` fires when that is nothing, with whether something was lost."""
+
+    ready: Event
+    arrived: list[int]
+    num_open: int
+    any_lost: bool = False
+
+    def add(self, experts: list[int]) -> None:
+        if not self.ready.triggered:
+            self.arrived.extend(experts)
+            self._close(experts)
+
+    def lose(self, experts: list[int]) -> None:
+        if not self.ready.triggered:
+            self.any_lost = True
+            self._close(experts)
+
+    def _close(self, experts: list[int]) -> None:
+        self.num_open -= len(experts)
+        if not self.num_open:
+            self.ready.succeed(self.any_lost)
 
 
 _AFTER_ALL_OTHERS = EventPriority(2)
@@ -201,7 +231,7 @@ def _give_up_after(ready: Event, delay_s: float) -> None:
 
     def fire(_: Event) -> None:
         if not ready.triggered:
-            ready.succeed()
+            ready.succeed(False)
 
     timer = Event(ready.env)
     timer._ok, timer._value = True, None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from simpy.events import Event
 
+from nmoe_sim.engine.outlook import Outlook
 from nmoe_sim.engine.simulation import Simulation
 
 
@@ -20,11 +21,11 @@ class NetworkView:
     """Host of each expert."""
     backlog_s: Mapping[str, float]
     """Seconds of work that waited in each device's queue."""
-    _simulation: Simulation = field(repr=False)
+    _outlook: Outlook = field(repr=False)
 
     def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
-        """Return the time of a payload at mean SNR, without contention (long-term knowledge)."""
-        return self._simulation.mean_delay_s(src, dst, n_bytes)
+        """Return the time of a payload over the route of then, at mean SNR, without contention."""
+        return self._outlook.delay_s(src, dst, n_bytes)
 
 
 class NetworkMonitor:
@@ -70,4 +71,4 @@ class NetworkMonitor:
 
     def _snapshot(self) -> NetworkView:
         backlog_s = {name: device.backlog_s() for name, device in self._simulation.devices.items()}
-        return NetworkView(self._simulation.env.now, self._hosts, backlog_s, self._simulation)
+        return NetworkView(self._simulation.env.now, self._hosts, backlog_s, self._simulation.outlook())

@@ -66,7 +66,7 @@ REQUESTS = Table(
         _float("t_done_s", "answer at the client", "s", nullable=True),
         _float("latency_s", "t_done_s - t_arrival_s", "s", nullable=True),
         Column("deadline_met", "bool", "latency_s <= deadline, up to 1e-9 relative; null without a deadline", "", True),
-        _text("outcome", "completed | expired"),
+        _text("outcome", "completed | expired | failed: an expert's answer was lost for good"),
         Column("experts", "list<int64>", "experts asked"),
         Column("hosts", "list<string>", "host of each expert asked"),
         Column("experts_used", "list<int64>", "experts whose outputs were combined"),
@@ -74,7 +74,7 @@ REQUESTS = Table(
         _int("prediction", "predicted class", nullable=True),
         Column("correct", "bool", "prediction == label", "", True),
         _float("energy_j", "marginal energy: compute, transmit and receive of this request", "J"),
-        _int("n_bytes", "bytes moved for this request, summed over hops", "B"),
+        _int("n_bytes", "bytes_sent for this request, summed over hops", "B"),
     ),
 )
 
@@ -85,23 +85,35 @@ TRANSFERS = Table(
     (
         _int("transfer_id", "hop, in order of completion"),
         _int("payload_id", "payload; its hops share it"),
-        _int("hop", "position of the hop on the payload's route, from 0"),
+        _int("hop", "position of the hop on the payload's way, from 0"),
+        _int("attempt", "attempt at this hop, from 0: what fails is tried again"),
         _REQUEST,
         _STAGE,
         _ROUND,
         _text("src", "sending device"),
         _text("dst", "receiving device"),
-        _text("medium", "uplink | downlink | sidelink | shared"),
+        _text(
+            "medium",
+            "spectrum or wire: uplink, downlink, sidelink, shared, wired; with ':' and whose, where each has one",
+        ),
         _text("kind", "what the payload is: model_down, model_up, correlation, expert, features, output, ..."),
-        _int("n_bytes", "size", "B"),
-        _float("t_ready_s", "handed to the medium", "s"),
+        _int("n_bytes", "size of the payload", "B"),
+        _int("bytes_sent", "bytes that went over in this attempt: of a payload tried again, what was missing", "B"),
+        _float("t_ready_s", "handed to the hop's radio", "s"),
         _float("t_start_s", "first bit sent", "s"),
-        _float("t_end_s", "last bit received", "s"),
-        _float("airtime_s", "time the medium gave to this hop alone", "s"),
-        _float("mean_rate_bps", "8 n_bytes / (t_end_s - t_start_s); null if instant", "bit/s", nullable=True),
-        _float("tx_energy_j", "sender: transmit power x airtime_s", "J"),
-        _float("rx_energy_j", "receiver: receive power x airtime_s", "J"),
-        _text("outcome", "delivered"),
+        _float("t_end_s", "last bit received, or given up", "s"),
+        _float("airtime_s", "time the sender's radio was on for this hop alone; null on a wire", "s", nullable=True),
+        _float("rx_airtime_s", "the same of the receiver's radio; null on a wire", "s", nullable=True),
+        _float("tail_s", "from the last bit sent: HARQ's last retransmissions, or the delay of the wire", "s"),
+        _float("sinr_db", "SINR on the whole band when the first bit was sent; null on a wire", "dB", nullable=True),
+        _float("mean_rate_bps", "8 bytes_sent / (t_end_s - t_start_s); null if instant", "bit/s", nullable=True),
+        _float("retransmissions", "mean number of HARQ retransmissions; their airtime is in airtime_s", ""),
+        _float("tx_energy_j", "sender: transmit power x airtime_s; 0 on a wire", "J"),
+        _float("rx_energy_j", "receiver: receive power x rx_airtime_s; 0 on a wire", "J"),
+        _text(
+            "outcome",
+            "delivered | lost: HARQ gave a block up | outage: no rate for too long | link_down: the link went away",
+        ),
     ),
 )
 
@@ -185,13 +197,27 @@ PARTITION = Table(
 
 POSITIONS = Table(
     "positions",
-    "device x time where it moves",
+    "device x time: at the start, and where it moves, sampled",
     ("device", "t_s"),
     (
         _text("device", "device"),
         _float("t_s", "time", "s"),
         _float("x_m", "position east", "m"),
         _float("y_m", "position north", "m"),
+    ),
+)
+
+HANDOVERS = Table(
+    "handovers",
+    "a device's change of base station",
+    ("device", "t_s"),
+    (
+        _text("device", "device"),
+        _float("t_s", "when it leaves the old base station", "s"),
+        _text("from_station", "old base station"),
+        _text("to_station", "new base station"),
+        _float("interruption_s", "for how long from then on nothing from or to it can start", "s"),
+        _int("num_aborted", "hops under way that it broke off"),
     ),
 )
 
@@ -240,10 +266,12 @@ LINKS = Table(
         _text("medium", "medium it belongs to"),
         _float("t_s", "start of the coherence block", "s"),
         _float("distance_m", "distance in the plane", "m"),
-        Column("los", "bool", "line of sight"),
+        Column("los", "bool", "line of sight; null where the channel doesn't tell", "", True),
         _float("path_loss_db", "path loss with shadowing", "dB"),
-        _float("sinr_db", "received signal over noise (and interference)", "dB"),
-        _float("rate_bps", "rate of the link with the medium to itself", "bit/s"),
+        _float(
+            "sinr_db", "signal over noise and, where media share a band, the interference of all others on air", "dB"
+        ),
+        _float("rate_bps", "rate of the link at that SINR with the medium to itself", "bit/s"),
     ),
 )
 
@@ -280,8 +308,8 @@ SUMMARY = Table(
         _float("completed_ratio", "requests completed", "", nullable=True),
         _float("energy_total_j", "sum of energy, idle included", "J"),
         _float("energy_per_request_j", "mean marginal energy of a request", "J", nullable=True),
-        _int("bytes_training", "bytes moved in training and expert moves, summed over hops", "B"),
-        _int("bytes_inference", "bytes moved in inference, summed over hops", "B"),
+        _int("bytes_training", "bytes_sent in training and expert moves, summed over hops", "B"),
+        _int("bytes_inference", "bytes_sent in inference, summed over hops", "B"),
         _float("training_time_s", "simulated time to the first request period", "s"),
         _float("inference_time_s", "simulated time from there until the last request is done", "s"),
         _float("expert_load_jain", "Jain's index of requests per expert", "", nullable=True),
@@ -299,6 +327,7 @@ TABLES: dict[str, Table] = {
         METRICS,
         PARTITION,
         POSITIONS,
+        HANDOVERS,
         PLACEMENT,
         DEVICES,
         LINKS,

@@ -17,6 +17,17 @@ from nmoe_sim.scenario.quantities import Count, NonNegative, Positive, Seed
 from nmoe_sim.scenario.spec import Family, Spec
 
 
+class RetrySection(Spec):
+    """What happens to a hop that failed: it is tried again, after a pause that doubles from attempt to attempt."""
+
+    max_retries: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Further attempts at a hop in inference, then the payload is given up; training goes on until it gets through."""
+    backoff_s: Positive = 0.01
+    """Pause before the first of them; an engineering assumption."""
+    max_backoff_s: Positive = 1.0
+    """Longest pause."""
+
+
 class RadioSection(Spec):
     """Spectrum, powers and the laws that turn positions into bit/s."""
 
@@ -25,7 +36,12 @@ class RadioSection(Spec):
     bandwidth_hz: Annotated[float, Field(gt=0, le=1e11)] = 20e6
     """Bandwidth of each medium: uplink, downlink and sidelink have one each (see ``duplex``)."""
     duplex: Literal["full", "half"] = "full"
-    """``full``: uplink, downlink and sidelink on bands of their own; ``half``: one band shared in time."""
+    """``full``: uplink, downlink and sidelink on bands of their own; ``half``: one band shared in time, on which both
+    directions of a link fade alike."""
+    reuse_factor: Annotated[int, Field(ge=1, le=100)] = 1
+    """Into how many parts several base stations divide the band; those that use the same part interfere."""
+    sidelinks: Literal["time_shared", "concurrent"] = "time_shared"
+    """Sidelinks take turns on one medium, or every transmitter has one and all interfere."""
     tx_power_dbm: Annotated[float, Field(ge=-60, le=90)] = 23.0
     """Radiated power of a device."""
     base_station_tx_power_dbm: Annotated[float, Field(ge=-60, le=90)] = 33.0
@@ -40,6 +56,18 @@ class RadioSection(Spec):
     """Antenna height of base stations."""
     access_delay_s: Annotated[float, Field(ge=0, le=3600)] = 1e-3
     """Time from handing a payload to a hop's radio to its first bit: scheduling, two slots of 0.5 ms by default."""
+    outage_timeout_s: Positive = 1.0
+    """A hop that has no rate for this long has failed."""
+    retry: RetrySection = RetrySection()
+    """Hops that failed."""
+    strict: bool = False
+    """Refuse links outside the range the path-loss law was made for, instead of a warning."""
+    base_station_antenna: Annotated[Any, Family("antenna", default="isotropic")]
+    """Antenna of base stations."""
+    device_antenna: Annotated[Any, Family("antenna", default="isotropic")]
+    """Antenna of devices."""
+    channel: Annotated[Any, Family("channel", default="model")]
+    """Where gains come from: the laws below, or elsewhere."""
     path_loss: Annotated[Any, Family("path_loss", default="tr38901_umi")]
     """Path-loss law of every link."""
     shadowing: Annotated[Any, Family("shadowing", default="log_normal")]
@@ -114,6 +142,10 @@ class Scenario(Document):
     """Where the devices are and who is linked to whom."""
     radio: RadioSection
     """Spectrum and radio laws."""
+    mobility: Annotated[Any, Family("mobility", default="static")]
+    """How devices move."""
+    handover: Annotated[Any, Family("handover", default="a3")]
+    """When a device that moves changes its base station."""
     devices: tuple[Annotated[DeviceProfile, Family("device_profile", key="profile")], ...] = ()
     """Groups of devices, in order; empty: all are phones."""
     model: ModelSection

@@ -95,16 +95,21 @@ class SweepStore:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise InputError("another process is working on this sweep", where=str(self.folder)) from error
-            for partial in self.folder.rglob(".*.partial"):  # of workers that were killed
-                partial.unlink(missing_ok=True)
+            self._remove_partials()
             write_text(self.folder / "sweep.yaml", to_yaml(self._plan.sweep.resolved()))
             self.read_records()
             self.write_runs()
             self._took_s = 0.0  # imports were most of the first time
             try:
                 yield
+                self._remove_partials()
             finally:
                 self.write_runs()
+
+    def _remove_partials(self) -> None:
+        """Remove what workers that were killed had half written; nobody may be writing."""
+        for partial in self.folder.rglob(".*.partial"):
+            partial.unlink(missing_ok=True)
 
     def take_record(self, run: Run) -> None:
         """Take over what a worker recorded about a run, and bring ``runs.parquet`` up to date now and then."""

@@ -45,10 +45,33 @@ training:
 placement: {kind: milp}
 inference: {duration_s: 3, arrivals: {rate_hz: 30}, routing: {kind: top_k}}
 """
+# What the radio brings: cells that interfere, motion, handovers, NR with HARQ, sub-bands, beams, turns.
+MOVING = """\
+name: moving
+seed: 2
+data: {kind: digits, max_train: 120, max_test: 60, partition: {kind: iid}}
+topology: {kind: multi_cell, num_sites: 3, num_sectors: 3, num_devices: 6, inter_site_distance_m: 60,
+  backhaul: {delay_s: 0}}
+mobility: {kind: gauss_markov, mean_speed_m_per_s: 30, velocity_std_m_per_s: 5, record_every_s: 0.5}
+handover: {hysteresis_db: 0.5, time_to_trigger_s: 0, period_s: 0.02}
+radio:
+  bandwidth_hz: 5e6
+  base_station_antenna: {kind: sector}
+  device_antenna: {kind: upa, num_rows: 1, num_columns: 2, element: isotropic}
+  fading: {kind: rician, speed_m_per_s: 30, coherence_time_s: 2.0e-3, delay_spread_s: 1.0e-7, num_subbands: 2}
+  link_adaptation: {kind: nr}
+  sharing: {kind: proportional_fair}
+model: {top_k: 3, extractor: {kind: mlp, hidden: [8], num_features: 4096}, expert: {hidden: [4]}}
+training:
+  extractor: {kind: fedce, rounds: 1}
+  experts: {sgd: {epochs: 1}}
+  gate: {kind: fedgate, rounds: 1}
+inference: {duration_s: 2, arrivals: {kind: poisson, rate_hz: 6}}
+"""
 ALL_IN_ONE_PROCESS = """\
 import sys
 from nmoe_sim.cli import main
-for name in ("cnn", "wide", "tiny"):
+for name in ("cnn", "wide", "moving", "tiny"):
     if status := main(["run", f"{name}.yaml", "--out", f"{sys.argv[1]}/{name}", "--quiet"]):
         sys.exit(status)
 """
@@ -60,9 +83,9 @@ MACHINES = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, fashion_files):
-    """Three scenarios, each run in two processes that differ in all that mustn't matter."""
+    """Four scenarios, each run in two processes that differ in all that mustn't matter."""
     folder = tmp_path_factory.mktemp("determinism")
-    texts = {"cnn": CNN.replace("DIRECTORY", str(fashion_files)), "wide": WIDE, "tiny": TINY}
+    texts = {"cnn": CNN.replace("DIRECTORY", str(fashion_files)), "wide": WIDE, "moving": MOVING, "tiny": TINY}
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
     for machine, environment in MACHINES.items():
@@ -73,7 +96,7 @@ def runs(tmp_path_factory, fashion_files):
     return folder
 
 
-@pytest.mark.parametrize("scenario", ["cnn", "wide", "tiny"])
+@pytest.mark.parametrize("scenario", ["cnn", "wide", "moving", "tiny"])
 @pytest.mark.parametrize("part", ["tables", "values", "summary.json", "scenario.yaml"])
 def test_two_processes_write_the_same_bytes(runs, scenario, part):
     one, two = (listing(runs / machine / scenario) for machine in MACHINES)
@@ -91,6 +114,11 @@ def test_the_scenarios_exercise_what_could_differ(runs):
     assert cnn["transfers"]["hop"].max() >= 1
     assert (cnn["requests"]["experts"].str.len() == 2).all()
     assert (wide["compute"]["t_start_s"] > wide["compute"]["t_ready_s"]).any()
+    moving = load_run(runs / "one" / "moving").tables
+    assert len(moving["handovers"]) > 3
+    assert {"delivered", "link_down"} <= set(moving["transfers"]["outcome"])
+    assert moving["transfers"]["retransmissions"].sum() > 0
+    assert moving["transfers"]["attempt"].max() > 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def test_file(cli, folder, what, name):
     refuses(cli, folder, *COMMANDS[name], "x.yaml", saying=saying)
 
 
+CELLS = "{kind: multi_cell, num_sites: 3, num_devices: 3}"
 # What a line of the tiny scenario becomes, where the error must point, and what it must say.
 SETTINGS = {
     "unknown key": ("radio: {bandwith_hz: 1e6}", "radio.bandwith_hz: unknown key; did you mean 'bandwidth_hz'?"),
@@ -104,6 +106,61 @@ SETTINGS = {
     "image too small": ("model: {extractor: {kind: cnn, channels: [2, 2, 2, 2]}}", "halve"),
     "combine without deadline": ("inference: {at_deadline: combine}", "deadline"),
     "bad name": ("name: ../../etc", "must match"),
+    "unknown channel": ("radio: {channel: {kind: nothing}}", "one of model, trace, sionna"),
+    "channel without its file": ("radio: {channel: {kind: trace}}", "radio.channel.file: missing"),
+    "unknown environment of Sionna": ("radio: {channel: {kind: sionna, environment: inh}}", "must be 'umi', 'uma' or"),
+    "two speeds of fading": ("radio: {fading: {doppler_hz: 1, speed_m_per_s: 1}}", "give one of them"),
+    "half a delay spread": ("radio: {fading: {delay_spread_s: 1e-7}}", "missing: num_subbands"),
+    "coherence of no fading": ("radio: {fading: {kind: none, coherence_time_s: 1}}", "'none' doesn't"),
+    "endless coherence blocks": ("radio: {fading: {coherence_time_s: 1e-6}}", "must be at least 1e-05"),
+    "antenna by name": ("radio: {device_antenna: sector}", "write {kind: sector}"),
+    "too many elements": ("radio: {device_antenna: {kind: upa, num_rows: 257}}", "must be at most 256"),
+    "bandwidth NR hasn't": (
+        "radio: {bandwidth_hz: 21e6, link_adaptation: {kind: nr}}",
+        "radio.bandwidth_hz: 21 MHz is no channel bandwidth of NR with subcarriers of 30 kHz in FR1; in MHz, there are",
+    ),
+    "bandwidth this numerology hasn't": (
+        "radio: {bandwidth_hz: 5e6, link_adaptation: {kind: nr, numerology: 2}}",
+        "5 MHz is no channel bandwidth of NR with subcarriers of 60 kHz",
+    ),
+    "numerology of the other range": (
+        "radio: {link_adaptation: {kind: nr, numerology: 3}}",
+        "fr1 has no numerology 3; it has 0, 1, 2",
+    ),
+    "NR in a third of its band": (
+        f"topology: {CELLS}\nradio: {{reuse_factor: 3, link_adaptation: {{kind: nr}}}}",
+        "(each of radio.reuse_factor 3 parts)",
+    ),
+    "more parts than cells": (f"topology: {CELLS}\nradio: {{reuse_factor: 4}}", "4 parts of the band are more than"),
+    "half duplex beside sidelinks of cells": (
+        f"topology: {CELLS[:-1]}, sidelink_range_m: 500}}\nradio: {{duplex: half}}",
+        "leave sidelinks out",
+    ),
+    "cells without room": (f"topology: {CELLS[:-1]}, min_distance_m: 100}}", "leaves no room in cells of 200 m"),
+    "sites off the grid": ("topology: {kind: multi_cell, num_sites: 2}", "must be 1, 3, 7 or 19"),
+    "unknown sharing": ("radio: {sharing: {kind: fair}}", "one of equal_share, fifo,"),
+    "Wi-Fi on two bands": ("radio: {sharing: {kind: csma_ca}}", "set radio.duplex to 'half'"),
+    "Wi-Fi of cells on one band": (
+        f"topology: {CELLS}\nradio: {{sharing: {{kind: csma_ca}}, duplex: half, reuse_factor: 1}}",
+        "or a radio.reuse_factor that tells stations apart",
+    ),
+    "a band in parts, both ways": ("radio: {sharing: {kind: fdma}, duplex: half}", "set radio.duplex to 'full'"),
+    "slots without end": ("radio: {sharing: {kind: round_robin, slot_s: 1e-9}}", "must be at least 1e-06"),
+    "strict outside the range": (
+        "radio: {strict: true, path_loss: {kind: tr38901_umi}, device_height_m: 1}",
+        "terminal at 1.5 to 22.5 m; radio.strict refuses that",
+    ),
+    "negative retries": ("radio: {retry: {max_retries: -1}}", "radio.retry.max_retries: must be at least 0"),
+    "no pause": ("radio: {retry: {backoff_s: 0}}", "radio.retry.backoff_s: must be greater than 0"),
+    "speeds swapped": ("mobility: {kind: random_waypoint, min_speed_m_per_s: 2, max_speed_m_per_s: 1}", "swap them"),
+    "motion by name": ("mobility: static", "write {kind: static}"),
+    "a step too fine": ("mobility: {kind: gauss_markov, step_s: 1e-6}", "mobility.step_s: must be at least 0.001"),
+    "hysteresis below 0": ("handover: {hysteresis_db: -1}", "handover.hysteresis_db: must be at least 0"),
+    "unknown handover": ("handover: {kind: a4}", "one of none, a3"),
+    "Sionna on the move": (
+        "radio: {channel: {kind: sionna}}\nmobility: {kind: random_waypoint}",
+        "'sionna' is ",  # not installed, or for nodes that don't move
+    ),
 }
 
 
@@ -116,6 +173,136 @@ def test_setting(cli, folder, what, name):
     Path("x.yaml").write_text("\n".join([*kept, line]) + "\n")
     message = refuses(cli, folder, *COMMANDS[name], "x.yaml", saying=saying)
     assert re.match(r"error: x\.yaml:\d+:\d+: ", message)
+
+
+NODES = '{"id": "a", "kind": "device", "x_m": 1, "y_m": 0}, {"id": "s", "kind": "base_station", "x_m": 0, "y_m": 0}'
+GRAPHML = '<graphml><key id="k" for="node" attr.name="kind"/><graph><node id="a"/></graph></graphml>'
+PLACES = "t_s,node,x_m,y_m\n"
+GAINS = "t_s,src,dst,gain_db\n"
+FILES = {
+    "places: other columns": ("mobility", "x.csv", "t,node,x,y\n0,dev0,1,1\n", "no column 't_s'; it needs the columns"),
+    "places: a column twice": ("mobility", "x.csv", "t_s,node,x_m,x_m,y_m\n0,dev0,1,2,3\n", "two columns 'x_m'"),
+    "places: NaN": ("mobility", "x.csv", f"{PLACES}0,dev0,nan,1\n", "x.csv: line 2: x_m is 'nan'; give a finite"),
+    "places: before 0": ("mobility", "x.csv", f"{PLACES}-1,dev0,0,1\n", "line 2: t_s is '-1'"),
+    "places: twice at a time": ("mobility", "x.csv", f"{PLACES}0,dev0,0,1\n0,dev0,2,1\n", "line 3: t_s is '0'"),
+    "places: a stranger": ("mobility", "x.csv", f"{PLACES}0,dev9,0,1\n", "'dev9', which is no device"),
+    "places: of one device only": ("mobility", "x.csv", f"{PLACES}0,dev0,0,1\n", "no row of dev1 at t_s 0"),
+    "places: none": ("mobility", "x.csv", PLACES, "has no rows"),
+    "places: empty": ("mobility", "x.csv", "", "can't be read"),
+    "places: ragged": ("mobility", "x.csv", f"{PLACES}0,dev0,1\n", "Expected 4 columns, got 3"),
+    "places: binary": ("mobility", "x.csv", bytes(range(256)), "x.csv"),
+    "places: no Parquet": ("mobility", "x.parquet", "PAR1", "can't be read"),
+    "places: another ending": ("mobility", "x.txt", PLACES, "a .csv or a .parquet file"),
+    "gains: positive": (
+        "radio.channel",
+        "x.csv",
+        f"{GAINS}0,dev0,bs0,100\n",
+        "a path loss of 100 dB is a gain of -100",
+    ),
+    "gains: NaN": ("radio.channel", "x.csv", f"{GAINS}0,dev0,bs0,nan\n", "line 2: gain_db is 'nan'"),
+    "gains: a stranger": ("radio.channel", "x.csv", f"{GAINS}0,dev0,bs1,-80\n", "no node has that name; did you mean"),
+    "gains: to itself": ("radio.channel", "x.csv", f"{GAINS}0,dev0,dev0,-80\n", "line 2: dst is 'dev0'"),
+    "gains: lacking": ("radio.channel", "x.csv", f"{GAINS}0,dev0,bs0,-80\n", "has no gains from dev1 to bs0"),
+    "gains: too late": ("radio.channel", "x.csv", f"{GAINS}5,dev0,bs0,-80\n", "a run starts at 0"),
+    "graph: a document type": ("topology", "x.graphml", '<?xml version="1.0"?><!DOCTYPE g><g/>', "document type"),
+    "graph: an entity": (
+        "topology",
+        "x.graphml",
+        '<?xml version="1.0"?><!DOCTYPE g [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><graphml>&b;</graphml>',
+        "document type or entity declaration",
+    ),
+    "graph: a file from elsewhere": (
+        "topology",
+        "x.graphml",
+        '<?xml version="1.0"?><!DOCTYPE g SYSTEM "file:///etc/passwd"><graphml/>',
+        "document type",
+    ),
+    "graph: not XML": ("topology", "x.graphml", "<graphml><graph>", "x.graphml: line 1: not XML"),
+    "graph: nested": ("topology", "x.graphml", "<graphml>" + "<a>" * 10_000, "nested more than 100 deep"),
+    "graph: a node without its kind": ("topology", "x.graphml", GRAPHML, "x.graphml: line 1"),
+    "graph: too large": ("topology", "x.graphml", "<!--" + "x" * 100_000_000 + "-->", "more than the"),
+    "graph: no JSON": ("topology", "x.json", "{", "x.json: line 1, column 2: not JSON"),
+    "graph: nested JSON": ("topology", "x.json", "[" * 100_000, "nested too deeply"),
+    "graph: NaN": ("topology", "x.json", f'{{"nodes": [{NODES.replace("1,", "NaN,")}], "links": []}}', "got NaN"),
+    "graph: infinite": ("topology", "x.json", f'{{"nodes": [{NODES.replace("1,", "1e999,")}], "links": []}}', "finite"),
+    "graph: a name twice": ("topology", "x.json", f'{{"nodes": [{NODES}, {NODES}], "links": []}}', "a second node 'a'"),
+    "graph: a key twice": ("topology", "x.json", '{"nodes": [], "nodes": [], "links": []}', "'nodes' twice"),
+    "graph: an edge to nobody": (
+        "topology",
+        "x.json",
+        f'{{"nodes": [{NODES}], "links": [{{"source": "a", "target": "b"}}]}}',
+        "links[0]: target is 'b'",
+    ),
+    "graph: an edge twice": (
+        "topology",
+        "x.json",
+        f'{{"nodes": [{NODES}], "links": {[{"source": "a", "target": "s"}] * 2}}}'.replace("'", '"'),
+        "a second edge between 'a' and 's'",
+    ),
+    "graph: fewer devices": (
+        "topology",
+        "x.json",
+        f'{{"nodes": [{NODES}], "links": []}}',
+        "x.json has 1 devices, not 3",
+    ),
+}
+
+
+@EVERY
+@pytest.mark.parametrize("what", FILES)
+def test_file_that_a_setting_names(cli, tiny, what, name):
+    key, file, content, saying = FILES[what]
+    Path(file).write_bytes(content.encode() if isinstance(content, str) else content)
+    kind = "file" if key == "topology" else "trace"
+    setting = f"{key}={{kind: {kind}, file: {file}}}"
+    message = refuses(cli, tiny.parent, *COMMANDS[name], "tiny.yaml", "--set", setting, saying=saying)
+    assert message.startswith("error: --set ") or "topology" not in what
+
+
+@pytest.mark.parametrize("key", ["mobility", "radio.channel", "topology", "inference.arrivals"])
+def test_a_pipe_is_no_file(cli, tiny, key):
+    """Nothing may wait for somebody to write, or read for ever from what has no end."""
+    os.mkfifo("x.csv")
+    kind = "file" if key == "topology" else "trace"
+    refuses(
+        cli,
+        tiny.parent,
+        "check",
+        "tiny.yaml",
+        "--set",
+        f"{key}={{kind: {kind}, file: x.csv}}",
+        saying="a device or a pipe",
+    )
+
+
+def test_the_place_of_a_file_that_a_scenario_names(cli, folder):
+    """The line of the scenario that names the file, then the line of the file."""
+    Path("x.csv").write_text(f"{PLACES}0,dev0,1,1\n0,dev1,inf,1\n")
+    Path("x.yaml").write_text(TINY + "mobility:\n  kind: trace\n  file: x.csv\n")
+    expected = "error: x.yaml:13:9: mobility.file: x.csv: line 3: x_m is 'inf'; give a finite number of metres, at most"
+    assert refuses(cli, folder, "check", "x.yaml", saying=expected)
+    Path("x.csv").write_text(f"{PLACES}0,stranger,1,1\n")
+    assert refuses(cli, folder, "check", "x.yaml", saying="error: x.yaml:13:9: mobility.file: x.csv has rows of 'str")
+
+
+@pytest.mark.parametrize("name", ["run", "place"])
+@pytest.mark.parametrize("law", ["{kind: shannon}", "{kind: nr}"])
+def test_a_network_that_can_never_carry_the_model(cli, tiny, law, name):
+    """Said at the start; how large the model is, ``check`` doesn't count."""
+    settings = ["--set", "radio.tx_power_dbm=-60", "--set", f"radio.link_adaptation={law}"]
+    saying = "bring them closer, or raise power or bandwidth"
+    refuses(cli, tiny.parent, *COMMANDS[name], "tiny.yaml", *settings, saying=saying)
+
+
+def test_a_trajectory_that_ends_too_early(cli, tiny):
+    """It shows on the clock only, so the run fails; nothing there looks finished."""
+    rows = "".join(f"{t},dev{i},{10 + i},{t}\n" for t in (0, 0.005) for i in range(3))
+    Path("x.csv").write_text(PLACES + rows)
+    outcome = cli(*COMMANDS["run"], "tiny.yaml", "--set", "mobility={kind: trace, file: x.csv}")
+    assert outcome.status == 1
+    assert outcome.err.startswith("error: mobility: positions are known until 0.005 s and the run goes on; give more")
+    assert outcome.err.count("\n") == 1
+    assert not Path("out/manifest.json").exists()
 
 
 def test_the_place_is_line_and_column(cli, tiny):
@@ -166,7 +353,7 @@ def test_option(cli, tiny, what, name):
         (["run", "tiny.yaml", "tiny.yaml"], "tiny.yaml"),
         (["check", "tiny.yaml/x.yaml"], "tiny.yaml/x.yaml"),
         (["check", "nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["check", "nowhere"], "shipped are fashion_mnist, quickstart"),
+        (["check", "nowhere"], "shipped are fashion_mnist, handover, mesh"),
         (["check", "."], "a directory"),
         (["check", ""], "error: "),
         (["schema", "extra"], "extra"),
@@ -292,8 +479,26 @@ def test_cuda_where_there_is_none(cli, tiny, monkeypatch, name):
         "inference.arrivals.rate_hz=1e-30",
         "training.extractor.sgd.lr=1e30",
         "seed=9223372036854775807",
+        "radio.bandwidth_hz=1e11",
+        "radio.tx_power_dbm=0",
+        "radio.carrier_hz=1e12",
+        "radio.outage_timeout_s=1e-300",
+        "radio.retry={max_retries: 0, backoff_s: 1e-300}",
+        "radio.fading={doppler_hz: 1e6, coherence_time_s: 1e6}",
+        "radio.fading={kind: nakagami, m: 1000, delay_spread_s: 1e-3, num_subbands: 275}",
+        "radio.shadowing={kind: log_normal, std_db: 50}",
+        "radio.link_adaptation={kind: nr, target_bler: 1e-300, max_transmissions: 1, report_delay_s: 1e9}",
+        "radio.link_adaptation={kind: nr, retransmission_delay_s: 1e9}",
+        "radio.device_antenna={kind: upa, num_rows: 256, num_columns: 256, oversampling: 16}",
+        "radio.sharing={kind: proportional_fair, time_constant_s: 1e-6}",
+        "radio.device_height_m=1e30",
+        "topology={kind: multi_cell, num_sites: 3, num_devices: 3, inter_site_distance_m: 1e-3, min_distance_m: 1e-4}",
+        "topology={kind: cell, num_devices: 3, radius_m: 6000}",
+        "mobility={kind: gauss_markov, mean_speed_m_per_s: 1e4, velocity_std_m_per_s: 1e4}",
+        "mobility={kind: random_waypoint, min_speed_m_per_s: 300, max_speed_m_per_s: 300, step_s: 1e6}",
     ],
 )
+@pytest.mark.filterwarnings("ignore::nmoe_sim.runner.ScenarioWarning")
 def test_extremes_within_bounds_run_or_are_refused(cli, tiny, setting):
     """A bound is a promise: what it lets through ends in results or in one line."""
     before = listing(tiny.parent)

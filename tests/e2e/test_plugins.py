@@ -47,6 +47,8 @@ class Constant(Spec):
 
     loss_db: Positive = 90.0
     """The loss."""
+    validity_range: ClassVar[str] = "any distance at all"
+    los_decorrelation_m: ClassVar[float] = 0.0
 
     def path_loss_db(self, geometry, *, carrier_hz, los):
         return np.full(len(geometry), self.loss_db)
@@ -56,6 +58,9 @@ class Constant(Spec):
 
     def shadow_fading_std_db(self, geometry, *, carrier_hz, los):
         return np.zeros(len(geometry))
+
+    def shadow_decorrelation_m(self, los):
+        return 50.0
 
     def in_validity_range(self, geometry, *, carrier_hz):
         return np.ones(len(geometry), dtype=bool)

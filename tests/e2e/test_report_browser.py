@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync", "--no-first-run"]
-TABS = ["overview", "latency", "energy", "learning", "experts", "map", "requests", "scenario"]
+TABS = ["overview", "latency", "energy", "learning", "experts", "radio", "map", "requests", "scenario"]
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium to open reports with; as root: apt-get install chromium"

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, command
 
-HEAVY = ("torch", "sklearn", "pandas", "pyarrow", "matplotlib", "scipy.optimize")
+HEAVY = (
+    "torch",
+    "sklearn",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "scipy.optimize",
+    "scipy.stats",
+    "scipy.special",
+    "sionna",
+)
 
 
 def cpu_seconds(*arguments: str) -> float:
@@ -24,8 +34,14 @@ def cpu_seconds(*arguments: str) -> float:
 
 @pytest.mark.parametrize(
     ("arguments", "limit_s"),
-    [(["--help"], 0.5), (["run", "--help"], 0.5), (["check", "scenarios/quickstart.yaml"], 1.0)],
-    ids=["--help", "run --help", "check"],
+    [
+        (["--help"], 0.5),
+        (["run", "--help"], 0.5),
+        (["check", "scenarios/quickstart.yaml"], 2.5),
+        (["check", "scenarios/multi_cell.yaml"], 2.5),
+        (["check", "scenarios/handover.yaml"], 2.5),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_answers_at_once(arguments, limit_s):
     measured_s = []
@@ -36,7 +52,14 @@ def test_answers_at_once(arguments, limit_s):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["check", "scenarios/quickstart.yaml"], ["check", "fashion_mnist"], ["scenarios"], ["schema"]],
+    [
+        ["--help"],
+        ["check", "scenarios/quickstart.yaml"],
+        ["check", "fashion_mnist"],
+        ["check", "multi_cell", "handover", "wifi", "mmwave"],
+        ["scenarios"],
+        ["schema"],
+    ],
     ids=" ".join,
 )
 def test_imports_nothing_heavy(arguments):

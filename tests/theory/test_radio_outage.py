@@ -1,76 +1,98 @@
+"""How often a faded power is below a threshold, against closed forms."""
+
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from scipy.stats import binom, kstwo
+from scipy.integrate import quad
+from scipy.special import i0e
+from scipy.stats import binom, gamma
 
-from channels import Channel, LinkGeometry
-from channels.fading import rayleigh_outage_probability
-from channels.units import db_to_linear
-from nmoe_sim.engine.radio import FreeSpace, LogNormal, NoFading, NoShadowing, Rayleigh, UrbanMicro
+from channels.fading import nakagami_outage_probability, rayleigh_outage_probability, rician_outage_probability
+from nmoe_sim.engine.radio.fading import FadingSpec, Nakagami, Rayleigh, Rician
 from nmoe_sim.rng import RandomStreams
 
 SEED = 20240511
 CONFIDENCE = 0.999
+LINKS, BLOCKS = np.arange(400), np.arange(1000)
+K_10_DB = 10.0
 
 
-def make_channel(num_links: int, path_loss, shadowing, fading, distance_2d_m: float) -> Channel:
-    return Channel(
-        LinkGeometry.between(np.full(num_links, distance_2d_m), 10.0, 1.5),
-        carrier_hz=3.5e9,
-        path_loss=path_loss,
-        shadowing=shadowing,
-        fading=fading,
-        uniform=RandomStreams(SEED).uniform,
-        link_ids=np.arange(num_links),
-        pair_ids=np.arange(num_links),
-    )
+def rice_density(gain: float, k: float) -> float:
+    """Of the power gain (Simon and Alouini 2005, equation 2.16), scaled so that it never overflows."""
+    argument = 2 * np.sqrt(k * (1 + k) * gain)
+    return (1 + k) * np.exp(-k - (1 + k) * gain + argument) * i0e(argument)
+
+
+def gains(law: FadingSpec) -> np.ndarray:
+    los = np.ones((len(BLOCKS), len(LINKS)), dtype=bool)
+    return law.power_gain(RandomStreams(SEED).uniform, LINKS, BLOCKS, los=los, carrier_hz=3.5e9, bandwidth_hz=20e6)[
+        ..., 0
+    ]
 
 
 @pytest.fixture(scope="module")
-def relative_gain() -> np.ndarray:
-    channel = make_channel(400, FreeSpace(), NoShadowing(), Rayleigh(), 100.0)
-    return channel.power_gain(np.arange(400), np.arange(1000)) / db_to_linear(channel.mean_gain_db)
+def rayleigh_gain() -> np.ndarray:
+    return gains(Rayleigh())
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 1.0, 2.0])
-def test_rayleigh_outage(relative_gain: np.ndarray, threshold: float) -> None:
+def test_rayleigh_outage(rayleigh_gain: np.ndarray, threshold: float) -> None:
     expected = 1 - np.exp(-threshold)
     assert rayleigh_outage_probability(threshold) == pytest.approx(expected, rel=1e-12)
-    low, high = np.array(binom.interval(CONFIDENCE, relative_gain.size, expected)) / relative_gain.size
+    low, high = np.array(binom.interval(CONFIDENCE, rayleigh_gain.size, expected)) / rayleigh_gain.size
     assert (high - low) / 2 < 0.04 * expected
 
-    assert low <= np.mean(relative_gain < threshold) <= high
+    assert low <= np.mean(rayleigh_gain < threshold) <= high
 
     of_a_larger_mean = 1 - np.exp(-threshold / 1.1)
     assert not low <= of_a_larger_mean <= high
 
 
-def test_gains_of_neighbouring_links_and_blocks_are_uncorrelated(relative_gain: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("law", "threshold"),
+    [
+        (Rician(k_db=0.0), 0.1),
+        (Rician(k_db=0.0), 1.0),
+        (Rician(k_db=10.0), 0.4),
+        (Rician(k_db=10.0), 1.0),
+        (Nakagami(m=0.5), 0.1),
+        (Nakagami(m=3.0), 0.3),
+        (Nakagami(m=3.0), 1.0),
+    ],
+    ids=str,
+)
+def test_outage_of_rician_and_nakagami_fading(law: FadingSpec, threshold: float) -> None:
+    if isinstance(law, Rician):
+        expected = quad(rice_density, 0, threshold, args=(10 ** (law.k_db / 10),), epsabs=0, epsrel=1e-10)[0]
+        closed_form = rician_outage_probability(threshold, 10 ** (law.k_db / 10))
+    else:
+        assert isinstance(law, Nakagami)
+        expected = gamma.cdf(threshold, law.m, scale=1 / law.m)
+        closed_form = nakagami_outage_probability(threshold, law.m)
+    assert closed_form == pytest.approx(expected, rel=1e-9)
+
+    gain = gains(law)
+    low, high = np.array(binom.interval(CONFIDENCE, gain.size, expected)) / gain.size
+    assert (high - low) / 2 < 0.04 * expected
+    assert low <= np.mean(gain < threshold) <= high
+    assert not low <= rayleigh_outage_probability(threshold) <= high
+
+
+@pytest.mark.parametrize("k", [0.01, 1.0, 100.0, 1e4])
+@pytest.mark.parametrize("threshold", [0.7, 1.0, 1.3])
+def test_rician_outage_is_the_integral_of_rices_density(k: float, threshold: float) -> None:
+    spread = 10 / np.sqrt(1 + k)  # the density is concentrated about 1 for large K
+    pieces = np.unique(np.clip([0.0, 1 - spread, 1.0, 1 + spread, threshold], 0.0, threshold))
+    expected = sum(quad(rice_density, a, b, args=(k,), epsabs=1e-14)[0] for a, b in pairwise(pieces))
+    assert rician_outage_probability(threshold, k) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_gains_of_neighbouring_links_and_blocks_are_uncorrelated(rayleigh_gain: np.ndarray) -> None:
     # The correlation of n independent pairs is within 3.29/√n of 0 with 99.9 % confidence.
     for first, second in (
-        (relative_gain[1:], relative_gain[:-1]),
-        (relative_gain[:, 1:], relative_gain[:, :-1]),
+        (rayleigh_gain[1:], rayleigh_gain[:-1]),
+        (rayleigh_gain[:, 1:], rayleigh_gain[:, :-1]),
     ):
         correlation = np.corrcoef(first.ravel(), second.ravel())[0, 1]
         assert abs(correlation) < 3.29 / np.sqrt(first.size)
-
-
-def test_line_of_sight_is_as_frequent_as_its_probability() -> None:
-    num_links = 100_000
-    channel = make_channel(num_links, UrbanMicro(), NoShadowing(), NoFading(), 50.0)
-    expected = 18 / 50 + np.exp(-50 / 36) * (1 - 18 / 50)
-    low, high = np.array(binom.interval(CONFIDENCE, num_links, expected)) / num_links
-    assert (high - low) / 2 < 0.04 * expected
-    assert low <= channel.is_los.mean() <= high
-
-
-def test_shadowing_is_normal_with_the_tabled_spread() -> None:
-    from scipy.special import ndtr
-
-    num_links = 100_000
-    channel = make_channel(num_links, UrbanMicro(), LogNormal(), NoFading(), 50.0)
-    for los, std_db in ((True, 4.0), (False, 7.82)):
-        draws_db = np.sort(channel.shadowing_db[channel.is_los == los])
-        steps = np.arange(len(draws_db) + 1) / len(draws_db)
-        cdf = ndtr(draws_db / std_db)
-        distance = max(np.max(steps[1:] - cdf), np.max(cdf - steps[:-1]))
-        assert distance < kstwo.ppf(CONFIDENCE, len(draws_db))

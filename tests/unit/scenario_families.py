@@ -85,6 +85,22 @@ class LogNormal(Spec):
     kind: ClassVar[str] = "log_normal"
 
 
+class Isotropic(Spec):
+    kind: ClassVar[str] = "isotropic"
+
+
+class Model(Spec):
+    kind: ClassVar[str] = "model"
+
+
+class Static(Spec):
+    kind: ClassVar[str] = "static"
+
+
+class A3(Spec):
+    kind: ClassVar[str] = "a3"
+
+
 class Rayleigh(Spec):
     kind: ClassVar[str] = "rayleigh"
     coherence_s: NonNegative = 0.01
@@ -161,6 +177,10 @@ FAMILIES: Families = {
     "dataset": _table(Digits, Blobs),
     "partition": _table(Iid, Dirichlet),
     "topology": _table(Cell, Star),
+    "mobility": _table(Static),
+    "handover": _table(A3),
+    "antenna": _table(Isotropic),
+    "channel": _table(Model),
     "path_loss": _table(Umi, LogDistance),
     "shadowing": _table(LogNormal),
     "fading": _table(Rayleigh),

@@ -43,11 +43,14 @@ def tables() -> dict[str, pd.DataFrame]:
             (2, None, 3.0, 3.5, 3.75, 0.25),
         ).astype({"request_id": "Int64"}),
         "transfers": table(
-            "request_id stage t_ready_s t_start_s t_end_s airtime_s n_bytes tx_energy_j rx_energy_j",
-            (None, "gate", 2.0, 2.0, 4.0, 2.0, 100, 3.0, 1.0),
-            (None, "gate", 4.0, 5.0, 5.0, 0.0, 10, 0.5, 0.0),
-            (1, None, 2.0, 2.5, 4.0, 1.0, 7, 4.0, 1.0),
+            "request_id stage t_ready_s t_start_s t_end_s airtime_s tail_s n_bytes bytes_sent tx_energy_j rx_energy_j"
+            " attempt retransmissions",
+            (None, "gate", 2.0, 2.0, 4.0, 2.0, 0.0, 500, 100, 3.0, 1.0, 0, 0.25),
+            (None, "gate", 4.0, 5.0, 5.0, 0.0, 0.0, 10, 10, 0.5, 0.0, 1, 0.5),
+            (1, None, 2.0, 2.5, 4.0, 1.0, 0.25, 7, 7, 4.0, 1.0, 0, 0.0),
+            (2, None, 3.0, 3.0, 3.5, None, 0.5, 0, 0, 0.0, 0.0, 0, 0.0),
         ).astype({"request_id": "Int64"}),
+        "handovers": table("device t_s", ("dev0", 0.5), ("dev0", 0.75)),
         "summary": table("inference_time_s", (10.0,)),
         "energy": table(
             "device component phase energy_j",
@@ -76,7 +79,7 @@ def test_values_of_requests(tables: dict[str, pd.DataFrame]) -> None:
         "computing_s": [0.25, 0.0, 0.75],
         "access_s": [0.0, 0.5, 0.0],
         "airtime_s": [0.0, 1.0, 0.0],
-        "sharing_s": [0.0, 0.5, 0.0],
+        "sharing_s": [0.0, 0.25, 0.0],
         "energy_j": [2.0, 5.0, 0.75],
         "n_bytes": [0.0, 7.0, 0.0],
     }
@@ -101,6 +104,9 @@ def test_values_of_a_run(tables: dict[str, pd.DataFrame]) -> None:
             "energy_radio_j": 5.5,
             "energy_compute_j": 30.0,
             "energy_total_j": 44.5,
+            "retried_ratio": 0.25,
+            "retransmissions_mean": 0.25,
+            "num_handovers": 2.0,
         }
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import TINY, tiny_scenario
 
 from analysis.report import write_report
 from analysis.report.key_figures import KeyFigure, value_text
@@ -21,6 +21,7 @@ from analysis.report.runs import compare, differing_settings
 from analysis.report.sampling import busiest, evenly, slowest, unanswered
 from analysis.report.worst import worst_html
 from nmoe_sim import InputError, load_run
+from nmoe_sim import run as run_scenario
 from nmoe_sim.cli import main
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -167,3 +168,57 @@ def test_a_changed_table_is_an_input_error(folder: Path, tmp_path: Path) -> None
     table.write_bytes(table.read_bytes()[:-1] + b"?")
     with pytest.raises(InputError, match="differs from the manifest's sha256"):
         read_run(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> ReportRun:
+    scenario = tiny_scenario(
+        {
+            "topology": {"kind": "multi_cell", "num_sites": 3, "num_devices": 4, "inter_site_distance_m": 60},
+            "mobility": {"kind": "random_waypoint", "min_speed_m_per_s": 30, "max_speed_m_per_s": 40},
+            "handover": {"hysteresis_db": 0, "time_to_trigger_s": 0, "period_s": 0.05},
+            "radio.path_loss": {"kind": "log_distance"},
+            "radio.bandwidth_hz": 2e4,
+            "inference.arrivals.rate_hz": 20,
+            "inference.duration_s": 1,
+        }
+    )
+    return read_run(run_scenario(scenario, tmp_path_factory.mktemp("moving") / "run").path)
+
+
+def test_hops_are_counted_in_one_pass(moving: ReportRun) -> None:
+    hops, table = moving.hops, load_run(moving.path).tables["transfers"]
+    assert hops.outcomes.total() == len(table)
+    failed = sum(n for (_, outcome, _), n in hops.outcomes.items() if outcome != "delivered")
+    assert failed == (table["outcome"] != "delivered").sum() > 0
+    assert hops.retried_ratio == pytest.approx((table["attempt"] > 0).mean())
+    by_radio = table[table["airtime_s"].notna()]
+    assert sum(int(counts.sum()) for counts in hops.sinr.values()) == len(by_radio) == hops.num_by_radio
+    assert set(hops.rate) == {"uplink", "downlink", "wired"}
+
+
+def test_playback_of_devices_that_move_and_change_over(moving: ReportRun) -> None:
+    content, tables = playback(moving), load_run(moving.path).tables
+    names = [device["name"] for device in content["devices"]]
+    times_us = [t for t, _ in content["moves"]]
+    assert times_us == sorted(times_us)
+    assert times_us[0] <= 0.0 <= times_us[-1]
+    last = tables["positions"].query("device == 'dev1'").set_index("t_s")["x_m"]
+    [t_us, places] = content["moves"][-1]
+    assert places[names.index("dev1")][0] == pytest.approx(last[content["begin_s"] + 1e-6 * t_us :].iloc[0], abs=0.01)
+    handover = tables["handovers"].query(f"t_s >= {content['begin_s']}").iloc[0]
+    now_us = 1e6 * (handover["t_s"] - content["begin_s"])
+    pair = sorted(names.index(handover[end]) for end in ("device", "to_station"))
+    before, after = (
+        [pairs for t, pairs in content["links"] if (t >= now_us - 0.01) == later] for later in (False, True)
+    )
+    assert pair in after[0]
+    assert pair not in before[-1]
+
+
+def test_a_report_shows_the_radio_of_a_run_that_moves(moving: ReportRun) -> None:
+    html = page(compare([moving]))
+    for heading in ("Hops that failed", "SINR of hops", "Rate of hops", "Handovers", "SINR along the way, uplink"):
+        assert f"<h4>{heading}</h4>" in html
+    assert "hops tried again" in html
+    assert html.count("SINR along the way") == 2, "uplinks of all cells are one figure"

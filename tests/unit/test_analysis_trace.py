@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY
+from conftest import TINY, tiny_scenario
 
 from analysis.trace import write_trace
-from nmoe_sim import InputError, load_run
+from nmoe_sim import InputError, load_run, run
 from nmoe_sim.cli import main
 
 Event = dict[str, Any]
@@ -137,3 +137,37 @@ def test_an_empty_window_is_an_input_error(run_dir: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"nothing happens from 1000\.0 s"):
         write_trace(run_dir, tmp_path / "trace.json", from_s=1000.0)
     assert not (tmp_path / "trace.json").exists()
+
+
+def test_failed_hops_handovers_and_media_of_several_cells(tmp_path: Path) -> None:
+    scenario = tiny_scenario(
+        {
+            "topology": {"kind": "multi_cell", "num_sites": 3, "num_devices": 4, "inter_site_distance_m": 60},
+            "mobility": {"kind": "random_waypoint", "min_speed_m_per_s": 30, "max_speed_m_per_s": 40},
+            "handover": {"hysteresis_db": 0, "time_to_trigger_s": 0, "period_s": 0.05},
+            "radio.path_loss": {"kind": "log_distance"},
+            "radio.bandwidth_hz": 2e4,
+            "inference.arrivals.rate_hz": 20,
+            "inference.duration_s": 1,
+        }
+    )
+    tables = run(scenario, tmp_path / "run").tables
+    events = _events(write_trace(tmp_path / "run").path)
+    marks = [event for event in events if event["ph"] == "i"]
+    assert len(marks) == len(tables["handovers"]) > 0
+    names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
+    first = tables["handovers"].iloc[0]
+    assert names[marks[0]["pid"]] == first["device"]
+    assert marks[0]["name"] == f"handover {first['from_station']} → {first['to_station']}"
+    assert [name for name in names.values() if name.startswith("medium")] == [
+        "medium downlink",
+        "medium uplink",
+        "medium wired",
+    ]
+    lanes = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert {f"{whose} 1" for whose in tables["transfers"]["medium"].str.partition(":")[2]} <= lanes
+    failed = [e for e in events if e.get("cat") == "transfer" and e["args"]["outcome"] == "link_down"]
+    assert len(failed) == (tables["transfers"]["outcome"] == "link_down").sum() > 0
+    assert all(event["name"].endswith("(link_down)") for event in failed)
+    times = [event["ts"] for event in events if event["ph"] != "M"]
+    assert times == sorted(times)

@@ -77,7 +77,7 @@ def test_a_client_that_does_not_exist_is_an_error(folder: Path) -> None:
     ("text", "message"),
     [
         ("", "load.csv: can't be read: Empty CSV file"),
-        ("t_s\n1\n", "load.csv: no column 'client'; a trace has the columns"),
+        ("t_s\n1\n", "load.csv: no column 'client'; it needs the columns t_s, client"),
         ("t_s,client\n", "load.csv: has no rows"),
         ("t_s,client\n1,0\nsoon,0\n", "load.csv: line 3: t_s is 'soon'; give a finite time"),
         ("t_s,client\n1,0\n\n2,0\n", "load.csv: line 3: t_s is ''; give a finite time"),
@@ -103,7 +103,7 @@ def test_other_broken_files(folder: Path) -> None:
     with pytest.raises(InputError, match=r"arrivals\.file: gone\.csv: no such file or directory; searched from"):
         scenario(file="gone.csv")
     Path("load.txt").write_text(ROWS)
-    with pytest.raises(InputError, match=r"load\.txt: a trace is a \.csv or a \.parquet file"):
+    with pytest.raises(InputError, match=r"load\.txt: it must be a \.csv or a \.parquet file"):
         scenario(file="load.txt")
     Path("load.parquet").write_text(ROWS)
     with pytest.raises(InputError, match=r"load\.parquet: can't be read: "):

@@ -67,7 +67,9 @@ def test_every_key_is_on_the_page_of_scenarios() -> None:
     page = generate.scenario_page()
     for name, section in SECTIONS.items():
         text = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
-        assert {key for key in section.model_fields if f"\n| `{key}` |" not in text} == set()
+        nested = {key for key, slot in slots(section).items() if slot.section is not None}
+        rows = {key: f"\n| `{key}." if key in nested else f"\n| `{key}` |" for key in section.model_fields}
+        assert [key for key, row in rows.items() if row not in text] == []
     assert "Undefined" not in page
     assert "\n| `grid` | mapping | `{}` |" in page.split("\n## Sweep files\n")[1]
     for family, kinds in families().items():
@@ -94,7 +96,7 @@ def test_types_and_defaults_in_words() -> None:
 
 def test_every_command_is_on_its_page() -> None:
     page = generate.command_line_page()
-    for command in ("run", "check", "place", "sweep", "report", "trace", "schema", "scenarios"):
+    for command in ("run", "check", "coverage", "place", "sweep", "report", "trace", "schema", "scenarios"):
         assert f"## {command}\n\n```text\nusage: nmoe-sim {command}" in page
 
 

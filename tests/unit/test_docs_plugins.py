@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simpy
 from conftest import REPOSITORY
+from fake_band import FakeBand, send_all
 
 from channels.geometry import LinkGeometry
 from channels.units import SPEED_OF_LIGHT_M_PER_S
@@ -25,13 +25,25 @@ def example(family: str) -> Any:
     return kinds[kind]
 
 
-def test_nakagami_has_mean_1_and_variance_1_over_m() -> None:
-    uniform = (np.arange(200_000) + 0.5) / 200_000
-    gain = example("fading")(m=4.0).power_gain(uniform)
-    assert gain.mean() == pytest.approx(1.0, rel=1e-3)
-    assert gain.var() == pytest.approx(0.25, rel=1e-2)
-    rayleigh = example("fading")(m=1.0).power_gain(uniform)
-    np.testing.assert_allclose(rayleigh, -np.log(1 - uniform), rtol=1e-6)
+def test_omni_radiates_what_it_is_fed() -> None:
+    elevation = np.linspace(-np.pi / 2, np.pi / 2, 100_001)
+    for beamwidth_deg in (5.0, 30.0, 90.0, 170.0):
+        law = example("antenna")(vertical_beamwidth_deg=beamwidth_deg)
+        gain = 10 ** (law.gain_db(np.zeros(1, dtype=int), np.zeros(1), elevation) / 10)
+        # the mean over the sphere, whose rings shrink as the cosine
+        assert np.trapezoid(gain * np.cos(elevation), elevation) / 2 == pytest.approx(1.0, rel=1e-6)
+        half = np.interp(np.deg2rad(beamwidth_deg) / 2, elevation, gain)
+        assert half == pytest.approx(gain.max() / 2, rel=1e-6)
+    dipole_db = example("antenna")().gain_db(np.zeros(1, dtype=int), np.zeros(1), np.zeros(1))
+    assert dipole_db == pytest.approx([10 * np.log10(1.5)])
+
+
+def test_two_thresholds_must_both_be_passed() -> None:
+    rule = example("handover")(own_below_dbm=-80.0, other_above_dbm=-70.0).rule(5, 2)
+    powers_dbm = np.array([[-85.0, -65.0], [-75.0, -60.0], [-85.0, -75.0], [-85.0, -65.0], [-85.0, -np.inf]])
+    serving = np.array([0, 0, 0, -1, 0])
+    assert rule.update(1.0, powers_dbm, serving) == [(0, 1)]
+    assert rule.update(1.1, powers_dbm, np.array([1, 0, 0, -1, 0])) == []
 
 
 def test_two_rays_meet_free_space_at_the_crossover() -> None:
@@ -80,24 +92,13 @@ def test_crowd_comes_and_goes() -> None:
         assert abs(count - expected) < 4 * np.sqrt(expected)
 
 
-def test_transfers_go_one_by_one() -> None:
-    class Rates:
-        block_s = 1.0
-
-        def rate_bps(self, link: int, block: int) -> float:
-            return 0.0 if block == 1 else 10.0 * (link + 1)
-
-    env = simpy.Environment()
-    medium = example("sharing")().medium(env, Rates())
-    ends: dict[str, tuple[float, float]] = {}
-
-    def done(payload: str, airtime_s: float) -> None:
-        ends[payload] = (env.now, airtime_s)
-
-    medium.start(0, 5.0, done, "a")  # 0.5 s
-    medium.start(1, 30.0, done, "b")  # 0.5 s at 20 bit/s, a block without a rate, 1 s
-    env.run()
-    assert ends == {"a": (0.5, 0.5), "b": (3.0, 2.5)}
+def test_the_shortest_goes_first() -> None:
+    policy = example("sharing")()
+    band = FakeBand([[2.0], [4.0]])  # bit/s
+    long, short, later = send_all(policy.media, band, [(0.0, 0, 12.0), (1.0, 1, 8.0), (4.0, 0, 1.0)])
+    # 6 s, 2 s and 0.5 s of airtime; at 4 s, 3 s are left of the first
+    assert [one.t_end_s for one in (long, short, later)] == pytest.approx([8.5, 3.0, 4.5])
+    assert [one.airtime_s for one in (long, short, later)] == pytest.approx([6.0, 2.0, 0.5])
 
 
 @pytest.mark.parametrize("family", ["extractor", "expert", "gate"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import tiny_scenario
+from fake_band import FakeBand, send_all
 from pydantic import ValidationError
 
 from channels.geometry import LinkGeometry
+from channels.sites import Sites
 from nmoe_sim.errors import InputError
-from nmoe_sim.families import families
+from nmoe_sim.families import _MEMBERS, _implements, families
 from nmoe_sim.inference.routing import Query
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.build import build_spec
@@ -29,6 +32,7 @@ from nmoe_sim.scenario.tree import from_python
 FAMILIES = families()
 ROWS = [pytest.param(family, kind, id=f"{family}.{kind}") for family, table in FAMILIES.items() for kind in table]
 STREAMS = RandomStreams(11)
+DATA = Path(__file__).parent / "data"
 
 REQUIRED: dict[tuple[str, str], dict[str, Any]] = {
     ("device_profile", "custom"): {
@@ -42,10 +46,13 @@ REQUIRED: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("arrivals", "diurnal"): {"period_s": 1000.0},
     ("arrivals", "trace"): {
-        "file": str(Path(__file__).parent / "data" / "requests.csv"),
+        "file": str(DATA / "requests.csv"),
         "length_s": 10.0,
         "repeat": True,
     },
+    ("topology", "file"): {"file": str(DATA / "topology.json")},
+    ("mobility", "trace"): {"file": str(DATA / "positions.csv")},
+    ("channel", "trace"): {"file": str(DATA / "gains.csv"), "after_end": "repeat"},
 }
 """What has no default, by row; whatever isn't here must be buildable from nothing."""
 
@@ -82,6 +89,35 @@ def test_row(family, kind):
             setattr(spec, name, getattr(spec, name))
 
 
+@pytest.mark.parametrize(
+    ("family", "given", "lacking"),
+    [
+        ("routing", "", "route"),
+        ("path_loss", "path_loss_db los_probability shadow_decorrelation_m in_validity_range",
+         "validity_range, los_decorrelation_m, shadow_fading_std_db"),
+        ("shadowing", "decorrelation_m", "shadowing_db"),
+        ("fading", "power_gain", "coherence_time_s"),
+        ("link_adaptation", "transmission check report_delay_s", "is_lossless, effective_sinr"),
+    ],
+)  # fmt: skip
+def test_a_plugin_that_lacks_something_is_told_what(family, given, lacking, tmp_path):
+    """Methods, and the rest of a family's protocol: else a run would fail half-way."""
+    plugin = tmp_path / "mine.py"
+    members = "".join(f"    def {name}(self): ...\n" for name in given.split())
+    plugin.write_text(
+        "from typing import ClassVar\nfrom nmoe_sim.scenario.spec import Spec\n\n\n"
+        f"class Mine(Spec):\n    kind: ClassVar[str] = 'mine'\n{members}\n\n"
+        f"FAMILIES = {{{family!r}: [Mine]}}\n"
+    )
+    with pytest.raises(InputError, match=f"Mine in family '{family}' lacks {lacking}$"):
+        families([plugin])
+
+
+@pytest.mark.parametrize(("family", "kind"), ROWS)
+def test_what_a_plugin_must_have_the_built_in_ones_have(family, kind):
+    assert [member for member in _MEMBERS[family] if not _implements(FAMILIES[family][kind], member)] == []
+
+
 @pytest.mark.parametrize(("family", "kind"), ROWS)
 def test_an_unknown_key_is_refused(family, kind):
     with pytest.raises(InputError, match="unknown key"):
@@ -98,7 +134,7 @@ def test_importing_them_all_needs_nothing_heavy():
 
 
 def test_only_rows_that_need_settings_are_listed_as_such():
-    for (family, kind), _ in REQUIRED.items():
+    for family, kind in REQUIRED:
         with pytest.raises(InputError, match="missing"):
             build_spec(FAMILIES[family][kind], from_python({}), FAMILIES, family=Family(family))  # type: ignore[arg-type]
 
@@ -127,6 +163,10 @@ def path_loss(spec: Any) -> None:
     inside = spec.in_validity_range(GEOMETRY, carrier_hz=3.5e9)
     assert inside.shape == (200,)
     assert inside.dtype == bool
+    assert isinstance(spec.validity_range, str)
+    assert len(spec.validity_range) > 10
+    assert 0 <= spec.los_decorrelation_m <= 100
+    assert all(0 <= spec.shadow_decorrelation_m(los) <= 200 for los in (True, False))
 
 
 def shadowing(spec: Any) -> None:
@@ -137,60 +177,203 @@ def shadowing(spec: Any) -> None:
     assert np.allclose(spec.shadowing_db(-draws, std_db), -gain_db)
     assert np.all(spec.shadowing_db(np.zeros(1000), std_db) == 0)
     assert np.all(np.abs(gain_db) <= 6.0 * np.abs(draws) + 1e-9)
+    assert spec.decorrelation_m is None or spec.decorrelation_m >= 0
 
 
 def fading(spec: Any) -> None:
     assert spec.coherence_time_s is None or spec.coherence_time_s > 0
-    uniform = (np.arange(100_000) + 0.5) / 100_000
-    gain = spec.power_gain(uniform.reshape(100, 1000))
-    assert gain.shape == (100, 1000)
+    links, blocks = np.arange(400) * 77, np.r_[np.arange(300), 10**9]
+    los = np.arange(301)[:, None] % 3 + links % 2 > 0
+
+    def gains(t: Any = slice(None), m: Any = slice(None)) -> Any:
+        args = {"los": los[t][:, m], "carrier_hz": 3.5e9, "bandwidth_hz": 20e6}
+        return spec.power_gain(STREAMS.uniform, links[m], blocks[t], **args)
+
+    gain = gains()
+    assert gain.shape[:2] == (301, 400)
     assert (gain >= 0).all()
-    assert gain.mean() == pytest.approx(1.0, rel=1e-3)
+    assert gain.mean() == pytest.approx(1.0, abs=0.02)
+    backwards, some = slice(None, None, -1), np.array([399, 0, 17])
+    assert np.array_equal(gains(backwards, backwards), gain[::-1, ::-1])
+    assert np.array_equal(gains(np.array([300, 5]), some), gain[[300, 5]][:, some])
+
+
+def antenna(spec: Any) -> None:
+    azimuth, elevation = (np.random.default_rng(2).uniform(-limit, limit, 300) for limit in (np.pi, np.pi / 2))
+    best = spec.beam_towards(azimuth, elevation)
+    assert best.shape == (300,)
+    assert best.dtype.kind == "i"
+    beams = np.unique(best)
+    assert beams[0] >= 0
+    gain_db = spec.gain_db(beams[:, None], azimuth, elevation)
+    assert gain_db.shape == (len(beams), 300)
+    assert not np.isnan(gain_db).any()
+    assert gain_db.max() < 40
+    own_db = spec.gain_db(best, azimuth, elevation)
+    assert own_db.shape == (300,)
+    np.testing.assert_allclose(own_db, gain_db.max(axis=0), atol=1e-9)
+    turns = spec.gain_db(best, azimuth + 2 * np.pi, elevation)
+    np.testing.assert_allclose(turns, own_db, atol=1e-6)
+    assert spec.beam_towards(np.zeros((2, 1)), np.zeros(3)).shape == (2, 3)
 
 
 def link_adaptation(spec: Any) -> None:
-    snr = np.concatenate([[0.0], np.logspace(-6, 12, 500)])
-    efficiency = np.asarray(spec.efficiency_bps_per_hz(snr))
-    assert efficiency.shape == snr.shape
-    assert efficiency[0] == 0
-    assert (np.diff(efficiency) >= 0).all()
-    assert (efficiency <= np.log2(1 + snr) + 1e-12).all()
-    assert efficiency[-1] > 1
+    spec.check(20e6, carrier_hz=3.5e9)
+    assert 0 < spec.occupied_hz(20e6) <= 20e6
+    sinr = np.concatenate([[0.0], np.logspace(-6, 12, 500)])
+    sends = spec.transmission(sinr, sinr, bandwidth_hz=20e6)
+    for values in (sends.rate_bps, sends.block_loss, sends.block_bits, sends.mean_transmissions, sends.loss_per_bit):
+        assert values.shape == sinr.shape
+    assert sends.rate_bps[0] == 0
+    assert (np.diff(sends.rate_bps) >= 0).all()
+    assert (sends.rate_bps <= 20e6 * np.log2(1 + sinr) * (1 + 1e-12)).all()
+    assert sends.rate_bps[-1] > 20e6
+    assert ((sends.block_loss >= 0) & (sends.block_loss <= 1)).all()
+    assert (sends.mean_transmissions >= 1).all()
+    assert (sends.block_bits > 0).all()
+    assert (sends.retransmissions_per_bit >= 0).all()
+    assert spec.report_delay_s >= 0
+    assert sends.retransmission_delay_s >= 0
+
+    # a report that isn't what is sent over carries no more than physics allows, whichever way it is wrong
+    for wrong in (sinr[::-1], np.full(sinr.shape, 1e3), np.zeros(sinr.shape)):
+        other = spec.transmission(sinr, wrong, bandwidth_hz=20e6)
+        arrives_bps = other.rate_bps * (1 - other.block_loss)
+        assert arrives_bps[0] == 0
+        assert ((arrives_bps >= 0) & (arrives_bps <= 20e6 * np.log2(1 + sinr) * (1 + 1e-12))).all()
+        assert ((other.block_loss >= 0) & (other.block_loss <= 1)).all()
+        assert (other.loss_per_bit >= 0).all()
+        assert (other.loss_per_bit == 0).all() or not spec.is_lossless
+    table = spec.transmission(np.outer([0.5, 1.0], sinr[:7]), np.outer([1.0, 1.0], sinr[:7]), bandwidth_hz=20e6)
+    assert table.rate_bps.shape == (2, 7)
+
+    bands = np.random.default_rng(3).exponential(10.0, (50, 6))
+    effective = spec.effective_sinr(bands)
+    assert effective.shape == (50,)
+    assert ((effective >= bands.min(axis=1) * (1 - 1e-9)) & (effective <= bands.max(axis=1) * (1 + 1e-9))).all()
+    np.testing.assert_allclose(spec.effective_sinr(np.repeat(bands[:, :1], 4, axis=1)), bands[:, 0], rtol=1e-9)
 
 
 def sharing(spec: Any) -> None:
-    """Bits sent equal bits asked, within capacity; each transfer reports its own airtime once."""
-    from simpy import Environment
+    """What is asked for is sent, nothing is sent twice, and nobody idles with work to do."""
+    sinr = (1.0, 15.0)  # at 1 Hz and capacity: 1 and 4 bit/s
+    jobs = [(0.0, 0, 1.0), (0.1, 1, 2.0), (0.1, 0, 0.5), (9.0, 1, 4.0)]
+    rates = [(1.0, 4.0)[link] for _, link, _ in jobs]
+    contends = spec.half_duplex_only
+    if contends:  # packets of kilobytes need a band to match
+        jobs = [(t_s, link, 1e6 * bits) for t_s, link, bits in jobs]
+        rates = [1e6 * rate for rate in rates]
 
-    env, rates = Environment(), {0: 1e6, 1: 4e6}
-    source = SimpleNamespace(block_s=float("inf"), rate_bps=lambda link, block: rates[link])
-    medium, done = spec.medium(env, source), {}
+    def law(sinr: Any) -> Any:
+        return np.log2(1.0 + sinr) * (1e6 if contends else 1.0)
 
-    def start(payload: int, link: int, bits: float):
-        def finish(payload: int, airtime_s: float) -> None:
-            assert payload not in done
-            done[payload] = (env.now, airtime_s)
+    sent = send_all(spec.media, FakeBand([[x] for x in sinr], law=law), jobs)
+    for (t_s, _, bits), rate, one in zip(jobs, rates, sent, strict=True):
+        assert one.ended.outcome == "delivered"
+        assert one.ended.bits_sent == bits
+        [leg] = one.ended.legs
+        assert leg.loss_exponent == leg.retransmissions == leg.last_retransmissions == 0
+        assert leg.sinr == sinr[rates[0] != rate]
+        assert min(leg.tx_airtime_s, leg.rx_airtime_s) > 0
+        assert max(leg.tx_airtime_s, leg.rx_airtime_s) <= one.t_end_s - t_s + 1e-9
+    alone_s, together_s = sent[3].t_end_s - 9.0, max(one.t_end_s for one in sent[:3])
+    busy_s = sum(bits / rate for (_, _, bits), rate in zip(jobs[:3], rates, strict=False))
+    if contends:  # overhead of every packet
+        assert 1.0 < alone_s < 2.0
+        assert together_s > busy_s
+    else:
+        assert alone_s == pytest.approx(1.0)
+        # parts of the band with the power of the whole carry more than turns do
+        gains = spec.kind in ("fdma", "min_max_latency")
+        assert together_s < busy_s if gains else together_s == pytest.approx(busy_s)
+        if not gains:
+            airtimes_s = [one.airtime_s for one in sent]
+            assert airtimes_s == pytest.approx([bits / rate for (_, _, bits), rate in zip(jobs, rates, strict=True)])
+    aborted = send_all(spec.media, FakeBand([[x] for x in sinr], law=law), jobs[:2], aborts=[(0.2, (0,))])
+    assert [one.ended.outcome for one in aborted] == ["link_down", "delivered"]
+    assert 0 < aborted[0].ended.bits_sent < jobs[0][2]
 
-        medium.start(link, bits, finish, payload)
 
-    jobs = {0: (0.0, 0, 1e6), 1: (0.1, 1, 2e6), 2: (0.1, 0, 5e5), 3: (9.0, 1, 4e6)}
+SITES = Sites.static(
+    [(30, 10), (-20, 40), (-20, 60), (0, 0)],
+    [1.5, 1.5, 1.5, 10.0],
+    names=("dev0", "dev1", "dev2", "bs0"),
+    ids=[0, 1, 2, 1 << 23],
+    is_station=[False, False, False, True],
+)
 
-    def feed():
-        for payload, (t_s, link, bits) in jobs.items():
-            yield env.timeout(t_s - env.now)
-            start(payload, link, bits)
 
-    env.process(feed())
-    env.run()
-    assert medium.num_active == 0
-    assert done.keys() == jobs.keys()
-    for payload, (t_s, link, bits) in jobs.items():
-        t_end_s, airtime_s = done[payload]
-        assert airtime_s == pytest.approx(bits / rates[link])
-        assert t_end_s >= t_s + airtime_s - 1e-9
-    assert done[3][0] == pytest.approx(10.0)  # alone: the medium to itself
-    busy_s = sum(bits / rates[link] for _, link, bits in list(jobs.values())[:3])
-    assert max(done[payload][0] for payload in range(3)) == pytest.approx(busy_s)  # it never idles with work to do
+def channel(spec: Any) -> None:
+    if spec.kind == "sionna":
+        pytest.importorskip("sionna")
+    up, down = (np.array([0, 1, 2]), np.array([3, 3, 3])), (np.array([3, 3, 3]), np.array([0, 1, 2]))
+    spec.check(SITES, *up)
+    gains = spec.build(SITES, tiny_scenario().radio, STREAMS.uniform)
+    assert gains.block_s > 0
+    blocks = np.array([0, 1, 2, 40])
+    there = gains.power_gain(*up, blocks)
+    assert there.shape[:2] == (4, 3)
+    assert ((there > 0) & (there < 1)).all()
+    again = spec.build(SITES, tiny_scenario().radio, RandomStreams(STREAMS.seed).uniform)
+    for t, m in ((3, 2), (0, 0), (1, 2)):
+        one = again.power_gain(up[0][[m]], up[1][[m]], blocks[[t]])
+        np.testing.assert_allclose(one, there[[t]][:, [m]], rtol=1e-12)
+
+    times_s = np.array([0.0, 0.0 if math.isinf(gains.block_s) else 40 * gains.block_s])
+    large, back = gains.large_scale(*up, times_s), gains.large_scale(*down, times_s)
+    for values in vars(large).values():
+        assert values.shape == (2, 3)
+    np.testing.assert_allclose(large.distance_2d_m, [[np.hypot(30, 10), np.hypot(20, 40), np.hypot(20, 60)]] * 2)
+    assert large.is_los.dtype == bool
+    assert ((large.mean_gain_db < -20) & (large.mean_gain_db > -250)).all()
+    np.testing.assert_array_equal(large.mean_gain_db, back.mean_gain_db)
+    mean_gain = gains.power_gain(*up, np.arange(400)).mean(axis=(0, 2))
+    np.testing.assert_allclose(10 * np.log10(mean_gain), large.mean_gain_db[0], atol=6.0)
+
+
+def mobility(spec: Any) -> None:
+    names, box = ("dev0", "dev1", "dev2"), (-100.0, -50.0, 100.0, 50.0)
+    start_m = np.array([[10.0, 0.0], [-100.0, 50.0], [0.0, -49.0]])
+    assert spec.step_s > 0
+    assert spec.record_every_s > 0
+    assert spec.known_until_s > 10
+    path = spec.trajectory(start_m, box, STREAMS.uniform, names)
+    last_s = min(2000.0, spec.known_until_s)
+    times_s = np.random.default_rng(4).permutation(np.linspace(0.0, last_s, 300))
+    places_m = path.positions_m(times_s)
+    assert places_m.shape == (300, 3, 2)
+    assert np.isfinite(places_m).all()
+    one = spec.trajectory(start_m, box, RandomStreams(STREAMS.seed).uniform, names)
+    for i in (7, 299, 0, 120):
+        assert np.array_equal(one.positions_m(times_s[[i]])[0], places_m[i])
+    if spec.kind != "trace":  # a file says where, whatever the topology
+        assert np.array_equal(path.positions_m(np.zeros(1))[0], start_m)
+        assert (np.abs(places_m) <= [100.0, 50.0]).all()
+        assert spec.is_static == (np.ptp(places_m, axis=0).max() == 0)
+    order = np.argsort(times_s)
+    metres, seconds = np.hypot(*np.moveaxis(np.diff(places_m[order], axis=0), -1, 0)), np.diff(times_s[order])
+    assert (metres / seconds[:, None]).max() < 50
+
+
+def handover(spec: Any) -> None:
+    assert spec.period_s > 0
+    assert spec.interruption_s >= 0
+    rule = spec.rule(3, 2)
+    if rule is None:
+        return
+    serving = np.array([0, 1, -1])
+    calm = np.array([[-80.0, -90.0], [-90.0, -80.0], [-80.0, -np.inf]])
+    t_s = np.arange(200) * spec.period_s
+    for now in t_s[:100].tolist():
+        assert rule.update(now, calm, serving) == []
+    moved = []
+    for now in t_s[100:].tolist():  # the first device has gone over to the other side
+        decided = rule.update(now, calm - np.array([[40.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), serving)
+        for device, station in decided:
+            assert serving[device] not in (-1, station)
+            serving[device] = station
+        moved += decided
+    assert moved == [(0, 1)]
 
 
 def arrivals(spec: Any) -> None:
@@ -224,13 +407,15 @@ def routing(spec: Any) -> None:
 
 
 def topology(spec: Any) -> None:
-    for count in (1, 2, 7):
+    for count in (3,) if spec.kind == "file" else (1, 2, 7):
         small = spec.model_copy(update={"num_devices": count})
         built = small.build(STREAMS)
         assert len(built.devices) == count
         names = [node.name for node in built.nodes]
+        assert names[:count] == small.device_names()
         assert len(set(names)) == len(names)
-        assert [node.kind for node in built.nodes[:count]] == ["device"] * count
+        num_stations = len(built.base_stations)
+        assert [node.kind for node in built.nodes] == ["device"] * count + ["base_station"] * num_stations
         ends = {(link.src.name, link.dst.name) for link in built.links}
         assert len(ends) == len(built.links)
         assert ends == {(b, a) for a, b in ends}
@@ -239,7 +424,26 @@ def topology(spec: Any) -> None:
         for link in built.links:
             metres = np.hypot(link.src.x_m - link.dst.x_m, link.src.y_m - link.dst.y_m)
             assert link.distance_m == pytest.approx(metres)
+            assert link.wired is not None or "device" in (link.src.kind, link.dst.kind)
+        west_m, south_m, east_m, north_m = built.bounds_m
+        for node in built.devices:
+            assert west_m - 1e-9 <= node.x_m <= east_m + 1e-9
+            assert south_m - 1e-9 <= node.y_m <= north_m + 1e-9
+            stations = built.stations_of(node.name)
+            if len(stations) > 1:  # it has to choose
+                assert built.serving(node.name) is None
+            for station in stations[-1:]:
+                built.attach(node.name, station.name)
+                assert built.serving(node.name) == station
+                assert [built.is_up(built.link(node.name, s.name)) for s in stations] == [
+                    s == station for s in stations
+                ]
         assert built.nodes == small.build(RandomStreams(STREAMS.seed)).nodes
+        if spec.kind == "multi_cell":
+            assert all(built.stations_of(node.name) == built.base_stations for node in built.devices)
+            cables = [(k.src.name, k.dst.name) for k in built.links[::2] if k.wired is not None]
+            assert cables == [(station.name, "bs0") for station in built.base_stations[1:]]
+            assert all(built.is_connected(a, b) for a in names for b in names)
 
 
 def device_profile(spec: Any) -> None:
@@ -423,10 +627,14 @@ CONTRACTS: dict[str, Callable[..., None]] = {
     "dataset": dataset,
     "partition": partition,
     "topology": topology,
+    "mobility": mobility,
+    "handover": handover,
     "device_profile": device_profile,
+    "channel": channel,
     "path_loss": path_loss,
     "shadowing": shadowing,
     "fading": fading,
+    "antenna": antenna,
     "link_adaptation": link_adaptation,
     "sharing": sharing,
     "extractor": extractor,

@@ -6,6 +6,8 @@ Every device computes 1024 FLOP/s, so that times are powers of two and ties are 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import tiny_scenario
@@ -31,7 +33,7 @@ OWN_S = ASK_S + EXPERT_S + COMBINE_S
 class Star:
     """Three devices around a base station, and what was recorded."""
 
-    def __init__(self) -> None:
+    def __init__(self, **radio: Any) -> None:
         slow = {"profile": "custom", "count": 3, "flop_per_s": 1024, "memory_bytes": 10**9, "idle_w": 1, "compute_w": 2}
         slow |= {"rx_w": 0.5, "tx_circuit_w": 0.5, "amplifier_efficiency": 0.5}
         scenario = tiny_scenario(
@@ -43,6 +45,7 @@ class Star:
                 "radio.fading": {"kind": "none"},
                 "radio.access_delay_s": ACCESS_S,
                 "radio.bandwidth_hz": 1e5,
+                **{f"radio.{key}": value for key, value in radio.items()},
             }
         )
         layout = check(scenario)
@@ -52,9 +55,9 @@ class Star:
     def hop_s(self, src: str, dst: str, n_bytes: int) -> float:
         """Time of one hop that has the medium to itself."""
         [rate] = [
-            rates.rate_bps(i, 0)
-            for members, rates, _ in self.simulation.links.values()
-            for i, link in enumerate(members)
+            group.air.rate_bps(i, 0)
+            for group in self.simulation.groups
+            for i, link in enumerate(group.links)
             if (link.src.name, link.dst.name) == (src, dst)
         ]
         return ACCESS_S + 8 * n_bytes / rate
@@ -249,3 +252,84 @@ def test_an_answer_at_the_very_deadline_counts(mode):
     [served] = Star().serve([(0.0, 0, 0)], policy=LocalOnly(), deadline_s=exact_s, mode=mode)
     assert served.t_done_s is not None
     assert latency_s(served) == exact_s
+
+
+# --- answers that are lost ------------------------------------------------------------------------------
+
+NO_RETRY = {"retry": {"max_retries": 0}}
+
+
+def break_off(star: Star, t_s: float, src: str, dst: str) -> None:
+    """Have a link break under what is on it; without a further attempt that is lost."""
+
+    def act(_: Any) -> None:
+        link = star.simulation.topology.link(src, dst)
+        assert star.simulation.network.abort([link], "link_down") == 1
+
+    star.simulation.env.timeout(t_s).callbacks.append(act)
+
+
+def test_a_request_whose_features_are_lost_has_failed_and_combines_nothing():
+    star = Star(**NO_RETRY)
+    break_off(star, ASK_S + 0.006, "dev0", "bs0")
+    [served] = star.serve([(0.0, 0, 0)])  # experts 0, at home, and 2
+    assert served.failed
+    assert (served.experts, served.arrived, served.t_done_s) == ([0, 2], [0], None)
+    assert star.rows("transfers")["outcome"].tolist() == ["link_down"]
+    jobs = star.rows("compute")
+    assert "combine" not in set(jobs["kind"])
+    assert (jobs["kind"] == "expert").sum() == 1  # its own; the other was never asked
+
+
+def test_a_request_whose_output_is_lost_has_failed():
+    star = Star(**NO_RETRY)
+    back_s = ASK_S + star.way_s("dev0", "dev2", 3000) + EXPERT_S
+    break_off(star, back_s + 0.0052, "dev2", "bs0")
+    [served] = star.serve([(0.0, 0, 0)])
+    assert served.failed
+    assert (served.arrived, served.t_done_s) == ([0], None)
+    hops = star.rows("transfers")
+    assert hops[["kind", "outcome"]].values.tolist() == [
+        ["features", "delivered"],
+        ["features", "delivered"],
+        ["output", "link_down"],
+    ]
+
+
+@pytest.mark.parametrize("mode", ["wait", "expire", "combine"])
+def test_what_is_tried_again_in_time_has_not_failed(mode):
+    star = Star(retry={"max_retries": 1, "backoff_s": 0.01})
+    break_off(star, ASK_S + 0.006, "dev0", "bs0")
+    [served] = star.serve([(0.0, 0, 0)], deadline_s=2.0, mode=mode)
+    assert not served.failed
+    # a pause of 10 ms and access anew; what went in the 1 ms on air needn't go again
+    assert latency_s(served) == pytest.approx(remote_latency_s(star) + 0.01 + ACCESS_S, rel=1e-12)
+    hops = star.rows("transfers")
+    assert hops["bytes_sent"][:2].sum() == 3000
+    assert star.rows("transfers")["outcome"].tolist() == ["link_down"] + ["delivered"] * 4
+
+
+def test_combine_uses_what_is_left_when_the_rest_is_lost():
+    """Nothing more will come, so it needn't wait for its deadline."""
+    star = Star(**NO_RETRY)
+    break_off(star, ASK_S + 0.006, "dev0", "bs0")
+    [served] = star.serve([(0.0, 0, 0)], deadline_s=2.0, mode="combine")
+    assert served.arrived == [0]
+    assert latency_s(served) == pytest.approx(OWN_S, rel=1e-12)
+
+
+def test_a_loss_after_the_deadline_is_no_failure_but_an_expiry():
+    star = Star(**NO_RETRY)
+    back_s = ASK_S + star.way_s("dev0", "dev2", 3000) + EXPERT_S
+    break_off(star, back_s + 0.0052, "dev2", "bs0")
+    [served] = star.serve([(0.0, 0, 0)], deadline_s=0.5, mode="expire")
+    assert back_s > 0.5
+    assert (served.failed, served.arrived, served.t_done_s) == (False, [0], None)
+
+
+def test_others_are_served_while_one_fails():
+    star = Star(**NO_RETRY)
+    break_off(star, ASK_S + 0.006, "dev0", "bs0")
+    lost, kept = star.serve([(0.0, 0, 0), (5.0, 0, 0)])
+    assert (lost.failed, kept.failed) == (True, False)
+    assert latency_s(kept) == pytest.approx(remote_latency_s(star), rel=1e-12)

@@ -88,8 +88,8 @@ WRONG = {
         "x.yaml:2:50: data.weights.a: must be a number, got 'b'"
     ),
     'name: a\n"b\\nc": 1\n': (
-        "x.yaml:2:1: b c: unknown key; known here: name, description, seed, data, topology, radio, devices, model, "
-        "training, placement, inference, device"
+        "x.yaml:2:1: b c: unknown key; known here: name, description, seed, data, topology, radio, mobility, handover, "
+        "devices, model, training, placement, inference, device"
     ),
 }
 

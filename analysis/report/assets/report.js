@@ -114,13 +114,25 @@
       const height = Math.round(Math.min(width * 0.8, 560));
       canvas.style.height = height + "px";
       canvas.width = width * ratio; canvas.height = height * ratio;
-      const xs = run.devices.map((d) => d.x), ys = run.devices.map((d) => d.y);
+      const places = run.moves.length ? run.moves.flatMap((move) => move[1]) : run.devices.map((d) => [d.x, d.y]);
+      const xs = places.map((p) => p[0]), ys = places.map((p) => p[1]);
       const low = (v) => v.reduce((a, b) => Math.min(a, b), Infinity), high = (v) => v.reduce((a, b) => Math.max(a, b), -Infinity);
       const pad = 42;
       scale = Math.min((width - 2 * pad) / Math.max(high(xs) - low(xs), 1), (height - 2 * pad) / Math.max(high(ys) - low(ys), 1));
       offsetX = width / 2 - scale * (low(xs) + high(xs)) / 2;
       offsetY = height / 2 + scale * (low(ys) + high(ys)) / 2;
       render();
+    };
+    const latest = (rows, us) => {
+      let low = 0, high = rows.length - 1;
+      while (low < high) { const middle = (low + high + 1) >> 1; if (rows[middle][0] <= us) low = middle; else high = middle - 1; }
+      return low;
+    };
+    const place = (us) => {
+      if (!run.moves.length) return;
+      const i = latest(run.moves, us), [begin, from] = run.moves[i], [end, to] = run.moves[Math.min(i + 1, run.moves.length - 1)];
+      const share = end > begin ? Math.min(Math.max((us - begin) / (end - begin), 0), 1) : 0;
+      run.devices.forEach((d, k) => { d.x = from[k][0] + share * (to[k][0] - from[k][0]); d.y = from[k][1] + share * (to[k][1] - from[k][1]); });
     };
     const x = (device) => offsetX + scale * device.x, y = (device) => offsetY - scale * device.y;
     const circle = (cx, cy, radius, fill, stroke, lineWidth) => {
@@ -134,11 +146,13 @@
       const names = ["line", "text", "muted", "accent", "features", "output", "other", "expert", "right", "wrong", "soft", "bg"];
       const colors = Object.fromEntries(names.map((name) => [name, css("--" + name)]));
       const many = run.devices.length > 60, radius = many ? 4 : 7;
+      const us = toSimulated(at);
+      place(us);
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
       context.clearRect(0, 0, canvas.width, canvas.height);
       context.strokeStyle = colors.line; context.lineWidth = 1;
       context.beginPath();
-      for (const [a, b] of run.links) { context.moveTo(x(run.devices[a]), y(run.devices[a])); context.lineTo(x(run.devices[b]), y(run.devices[b])); }
+      for (const [a, b] of run.links.length ? run.links[latest(run.links, us)][1] : []) { context.moveTo(x(run.devices[a]), y(run.devices[a])); context.lineTo(x(run.devices[b]), y(run.devices[b])); }
       context.stroke();
       for (const span of spans) {
         if (span.what === EXPERT && span.begin <= at && at <= span.end + GLOW_S) {
@@ -164,9 +178,11 @@
         if (device.kind === "base_station") { context.fillStyle = fill; context.fillRect(x(device) - radius, y(device) - radius, 2 * radius, 2 * radius); }
         else circle(x(device), y(device), radius, fill, colors.bg, 1.5);
         if (many) return;
+        const here = device.kind === "base_station" ? run.devices.filter((d) => d.kind === device.kind && d.x === device.x && d.y === device.y) : [device];
+        if (here[0] !== device) return;  // sectors of a site share a label
         context.textAlign = "center";
         context.font = "11px system-ui, sans-serif"; context.fillStyle = colors.text;
-        context.fillText(device.name, x(device), y(device) - radius - 6);
+        context.fillText(here.map((d) => d.name).join(" "), x(device), y(device) - radius - 6);
         if (device.experts.length) {
           const shown = device.experts.slice(0, 4).map((e) => "E" + e).join(" ") + (device.experts.length > 4 ? " …" : "");
           context.font = "10px system-ui, sans-serif"; context.fillStyle = colors.muted;
@@ -186,7 +202,7 @@
         }
       }
       slider.value = String(Math.round(10000 * at / length));
-      const t = run.begin_s + toSimulated(at) / 1e6, done = run.requests.filter((r) => r.end !== null && r.playEnd <= at).length;
+      const t = run.begin_s + us / 1e6, done = run.requests.filter((r) => r.end !== null && r.playEnd <= at).length;
       const factor = 1e6 * slow / Number(speed.value);
       $("clock").textContent = `t = ${t.toFixed(6)} s · ${flying} in flight · ${done} of ${run.requests.length} answered · `
         + (factor >= 1 ? `slowed ${Number(factor.toPrecision(2)).toLocaleString("en")} times` : `sped up ${Number((1 / factor).toPrecision(2)).toLocaleString("en")} times`);

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import model_validator
 
+from nmoe_sim.engine.input_files import FromFile
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference.arrivals.process import KEY, Arrivals
 from nmoe_sim.inference.arrivals.trace_file import Requests, parse
@@ -18,25 +17,18 @@ from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Positive
 
 
-class Trace(Arrivals):
+class Trace(FromFile, Arrivals):
     """Requests at the times that a file says; nothing is drawn.
 
     The file is CSV (with a header) or Parquet, told apart by its ending, and has the columns ``t_s``
     (seconds from the start of the requests, at least 0) and ``client`` (number of the client from 0, or its
     device's name ``dev0``, ``dev1``, …), in any order of rows. Other columns are left alone. Clients without
     rows ask nothing; after the last row nothing comes, unless ``repeat`` is set.
-
-    What counts is the content: ``sha256`` is found out when the scenario is loaded and stands in the resolved
-    scenario and in its hash, the path doesn't. So a run can be repeated where the file lies elsewhere
-    (``--set inference.arrivals.file=…``), and a file that has changed is an error.
     """
 
     kind: ClassVar[str] = "trace"
+    section: ClassVar[str] = KEY
 
-    file: Annotated[str, Field(min_length=1, json_schema_extra={"machine_dependent": True})]
-    """CSV or Parquet file, relative to the working directory."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """Digest that the file's content must have, in hex; null: found out on loading."""
     speedup: Positive = 1.0
     """The trace is played this many times as fast; its rates are multiplied by it."""
     length_s: Positive | None = None
@@ -44,25 +36,10 @@ class Trace(Arrivals):
     repeat: bool = False
     """Whether the trace starts over at its end; needs ``length_s``."""
 
-    @field_validator("file")
     @classmethod
-    def _readable(cls, file: str) -> str:
-        parse(file, _content(file))
-        return file
-
-    @field_validator("sha256")
-    @classmethod
-    def _digest(cls, sha256: str | None, info: ValidationInfo) -> str | None:
-        if "file" not in info.data:  # its own fault is reported
-            return sha256
-        file = info.data["file"]
-        found = hashlib.sha256(_content(file)).hexdigest()
-        if sha256 not in (None, found):
-            raise ValueError(
-                f"{file} has the sha256 {found}, not {sha256}; give the file this scenario was made with, "
-                "or remove inference.arrivals.sha256 to take the file as it is"
-            )
-        return found
+    def check_content(cls, file: str, content: bytes) -> None:
+        """See the base class."""
+        parse(file, content)
 
     @model_validator(mode="after")
     def _length(self) -> Trace:
@@ -80,20 +57,8 @@ class Trace(Arrivals):
 
     @cached_property
     def requests(self) -> Requests:
-        """What the file says.
-
-        Raises
-        ------
-        InputError
-            If the file is gone, or isn't what it was when the scenario was loaded.
-        """
-        try:
-            content = _content(self.file)
-            if hashlib.sha256(content).hexdigest() != self.sha256:
-                raise ValueError(f"{self.file}: changed since the scenario was loaded")
-            return parse(self.file, content)
-        except ValueError as error:
-            raise InputError(str(error), key=f"{KEY}.file") from error
+        """What the file says."""
+        return parse(self.file, self.content())
 
     def check(self, num_clients: int, duration_s: float) -> None:
         """See the base class."""
@@ -120,10 +85,3 @@ class Trace(Arrivals):
     def mean_rate_hz(self, client: int) -> float:
         """See the protocol: the mean over the length of the trace."""
         return len(self.requests.of_client(client)) * self.speedup / self._length_s
-
-
-def _content(file: str) -> bytes:
-    try:
-        return Path(file).expanduser().read_bytes()
-    except OSError as error:
-        raise ValueError(f"{file}: {(error.strerror or 'unreadable').lower()}; searched from {Path.cwd()}") from error

@@ -1,0 +1,106 @@
+"""What must arrive where, and what becomes of a request whose payloads don't. Deviations are counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.books import Books, Floats, Law
+
+TOLERANCE_S = 1e-9
+
+
+def _destinations(books: Books) -> Floats:
+    placement, payloads = books.tables["placement"], books.payloads
+    wanted = Counter[tuple[object, ...]]()
+    leaving = placement[placement["owner"] != placement["device"]]
+    wanted.update(leaving[["owner", "device", "bytes"]].itertuples(index=False, name=None))
+    moved = payloads[payloads["stage"] == "placement"]
+    found = Counter[tuple[object, ...]](moved[["src", "dst", "n_bytes"]].itertuples(index=False, name=None))
+    one_by_one = [abs(wanted[key] - found[key]) for key in wanted.keys() | found.keys()]
+    in_round = payloads[payloads["round"].notna()]
+    down, up = in_round["src"] == books.server, in_round["dst"] == books.server
+    astray = (down == up) | ((in_round["kind"] == "model_down") & ~down) | ((in_round["kind"] == "model_up") & ~up)
+    return np.concatenate([one_by_one, astray.to_numpy(np.float64), _exchanges(books)])
+
+
+def _exchanges(books: Books) -> Floats:
+    """Count, for each request, what of its features and outputs is missing or too much."""
+    deviations: list[float] = []
+    for request, arrived, given_up in _by_request(books):
+        hosts = set(request.hosts) - {request.client}
+        asked = {("features", request.client, host) for host in hosts}
+        answered = {("output", host, request.client) for _, _, host in asked & arrived.keys()}
+        strange = list((arrived - Counter(asked | answered)).elements())
+        if books.may_lack_routes:  # it may be where a payload was given up, with no row to say so
+            given_up, strange = [*given_up, *((kind, src) for kind, src, _ in strange)], []
+        deviations.append(float(len(strange)))
+        for kind, wanted in (("features", asked), ("output", answered)):
+            missing = Counter(src for _, src, dst in wanted if (kind, src, dst) not in arrived)
+            known = Counter(src for what, src in given_up if what == kind)
+            # one that never found a route left no row
+            excess = (known - missing).total() + (0 if books.may_lack_routes else (missing - known).total())
+            deviations.append(float(excess))
+    return np.array(deviations)
+
+
+def _by_request(books: Books) -> Iterator[tuple[Any, Counter[tuple[str, str, str]], list[tuple[str, str]]]]:
+    """Yield every request with its payloads: those that arrived as (kind, src, dst), those given up as (kind, src)."""
+    payloads = books.payloads[books.payloads["phase"] == "inference"]
+    arrived: dict[int, Counter[tuple[str, str, str]]] = {}
+    given_up: dict[int, list[tuple[str, str]]] = {}
+    columns = ["request_id", "kind", "src", "dst", "delivered"]
+    for request, kind, src, dst, delivered in payloads[columns].itertuples(index=False, name=None):
+        if delivered:
+            arrived.setdefault(request, Counter())[kind, src, dst] += 1
+        else:
+            given_up.setdefault(request, []).append((kind, src))
+    rows: Iterator[Any] = books.tables["requests"].itertuples(index=False)
+    for row in rows:
+        yield row, arrived.get(row.request_id, Counter()), given_up.get(row.request_id, [])
+
+
+def _outcomes(books: Books) -> Floats:
+    inference = books.scenario["inference"]
+    policy, deadline_s = inference["at_deadline"], inference["deadline_s"]
+    payloads = books.payloads[books.payloads["phase"] == "inference"]
+    last_s: dict[Any, float] = payloads.groupby("request_id")["t_end_s"].max().to_dict()
+    deviations = []
+    for request, _, given_up in _by_request(books):
+        used, asked = len(request.experts_used), len(request.experts)
+        patient = policy == "wait" or deadline_s is None
+        could_lose = bool(given_up) or books.may_lack_routes
+        end_s = float("inf") if patient else request.t_arrival_s + deadline_s + TOLERANCE_S
+        if request.outcome == "completed":
+            right = used == asked if policy != "combine" and not given_up else 0 < used <= asked
+            right &= policy == "combine" or not given_up
+        elif request.outcome == "failed":
+            closed_s = last_s.get(request.request_id, request.t_arrival_s)
+            right = could_lose and used == 0 and closed_s <= end_s
+        else:
+            right = request.outcome == "expired" and not patient and used == 0
+        deviations.append(0.0 if right and pd.notna(request.t_done_s) == (request.outcome == "completed") else 1.0)
+    return np.array(deviations)
+
+
+LAWS = (
+    Law(
+        "destinations",
+        "Every payload that must move does, to where it must, and no other, or is given up: features to each other "
+        "device that hosts an expert a request asked, its output back; experts from owner to host; in a round, models "
+        "from and to the server.",
+        0.0,
+        _destinations,
+    ),
+    Law(
+        "outcomes",
+        "A request fails only if a payload of its was given up, before its deadline; it expires only where deadlines "
+        "count; it is completed without an expert it asked only where what came is combined.",
+        0.0,
+        _outcomes,
+    ),
+)
