@@ -268,7 +268,7 @@ def test_loss_is_that_of_the_bits_sent_in_either_part_of_a_block() -> None:
 
 
 def test_a_report_out_of_range_leaves_the_loss_of_the_others() -> None:
-    """A case that went wrong once: 90 % of a block by a report of 10 dB, the rest by one of -12 dB, for a link at 2.77 dB."""
+    """90 % of a block by a report of 10 dB, the rest by one of -12 dB, for a link at 2.77 dB."""
     law, hz = Nr(max_transmissions=1), 20e6
     now, good, bad = (np.full((1, 1), db_to_linear(x)) for x in (2.77, 10.0, -12.0))
     state = AirState(now, np.array([0.9, 0.1]), [good, bad], np.full(1, math.nan), np.full(1, hz), law)
