@@ -119,10 +119,9 @@ class Channel:
     def large_scale(self, src: ArrayLike, dst: ArrayLike, t_s: ArrayLike) -> LargeScale:
         """See ``Propagation``."""
         src, dst, t_s = (np.atleast_1d(x) for x in (src, dst, t_s))
-        looks = np.zeros(len(t_s)) if self._sites.is_static else np.floor(t_s / self._sites.step_s + 1e-9)
-        look, which = np.unique(looks, return_inverse=True)
+        look, which = np.unique(self._sites.look(t_s), return_inverse=True)
         num_nodes = len(self._sites)
-        keys = (look.astype(np.int64)[:, None] * num_nodes + src) * num_nodes + dst
+        keys = (look[:, None] * num_nodes + src) * num_nodes + dst
         distance_m, is_los, gain_db = self._looked_up(keys.ravel()).T.reshape(3, *keys.shape)
         return LargeScale(distance_m[which], is_los[which] != 0.0, gain_db[which])
 
@@ -131,7 +130,7 @@ class Channel:
         rest, dst = np.divmod(keys, len(self._sites))
         looks, src = np.divmod(rest, len(self._sites))
         look, which = np.unique(looks, return_inverse=True)
-        xy_m = self._sites.positions_m(np.zeros(1) if self._sites.is_static else look * self._sites.step_s)
+        xy_m = self._sites.positions_m(self._sites.look_s(look))
         a_m, b_m = xy_m[which, src], xy_m[which, dst]
         distance_m = np.hypot(*(a_m - b_m).T)[None]
         large = self._state(distance_m, src, dst, lambda field: field.at(a_m, b_m))

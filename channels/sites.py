@@ -81,10 +81,21 @@ class Sites:
         """Whether nobody ever moves."""
         return math.isinf(self.step_s)
 
+    def look(self, t_s: ArrayLike) -> NDArray[np.int64]:
+        """Return the number of the last look at positions before times, of the same shape; 0 where nobody moves."""
+        times_s = np.asarray(t_s, dtype=np.float64)
+        if self.is_static:
+            return np.zeros(times_s.shape, np.int64)
+        return np.floor(times_s / self.step_s + 1e-9).astype(np.int64)  # a look at its own time is over
+
+    def look_s(self, look: ArrayLike) -> FloatArray:
+        """Return the times of looks, of the same shape."""
+        looks = np.asarray(look)
+        return np.zeros(looks.shape) if self.is_static else np.asarray(looks * self.step_s)
+
     def at(self, t_s: ArrayLike) -> FloatArray:
         """Return positions [T, N, 2] at the last look before times [T]."""
-        times_s = np.asarray(t_s, dtype=np.float64)
-        return self.positions_m(times_s if self.is_static else np.floor(times_s / self.step_s + 1e-9) * self.step_s)
+        return self.positions_m(self.look_s(self.look(t_s)))
 
     def __len__(self) -> int:
         return len(self.names)

@@ -11,7 +11,7 @@ import numpy as np
 from channels.mobility import Trajectory
 from nmoe_sim.engine.device_profiles import Phone
 from nmoe_sim.engine.ether import sites_of
-from nmoe_sim.engine.mobility import MobilitySpec
+from nmoe_sim.engine.mobility import MobilitySpec, trajectory_of
 from nmoe_sim.engine.radio.channel import ChannelSpec
 from nmoe_sim.engine.spectrum import allocate
 from nmoe_sim.engine.topology import Topology
@@ -310,9 +310,4 @@ def _outside_validity(scenario: Scenario, topology: Topology) -> str:
 
 
 def _trajectory(scenario: Scenario, topology: Topology) -> Trajectory:
-    start_m = topology.positions_m[: len(topology.devices)]
-    names = [node.name for node in topology.devices]
-    trajectory: Trajectory = scenario.mobility.trajectory(
-        start_m, topology.bounds_m, RandomStreams(scenario.seed).uniform, names
-    )
-    return trajectory
+    return trajectory_of(scenario.mobility, topology, RandomStreams(scenario.seed).uniform)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from channels.interference import interference_w
 from channels.laws import LinkAdaptationLaw
-from channels.units import thermal_noise_w
+from channels.units import db_to_linear, thermal_noise_w
 from nmoe_sim.engine.air_state import AirState
 from nmoe_sim.engine.crosstalk import Crosstalk
 from nmoe_sim.engine.ether import Ether, tx_power_w
@@ -169,7 +169,7 @@ class Air:
         src, dst = self.sender[links], self.receiver[links]
         gain_db = self._ether.propagation.large_scale(src, dst, np.array([t_s])).mean_gain_db[0]
         self._refuse(links, t_s, gain_db)
-        sinr = 10.0 ** (gain_db / 10.0) * self._tx_w[links] / self._noise_w[links]
+        sinr = db_to_linear(gain_db) * self._tx_w[links] / self._noise_w[links]
         if self._ether.beams is not None:
             sinr = sinr * self._ether.beams.link_gain(src, dst, t_s)
         return np.asarray(sinr)

@@ -48,8 +48,7 @@ class Beams:
 
     def _keys(self, t_s: ArrayLike, *nodes: IntArray) -> IntArray:
         """Return looks and nodes written as one number each."""
-        still = self._sites.is_static
-        keys = np.int64(0) if still else np.floor(np.asarray(t_s) / self._sites.step_s + 1e-9).astype(np.int64)
+        keys = np.int64(0) if self._sites.is_static else self._sites.look(t_s)  # one look for all times
         for node in nodes:
             keys = keys * len(self._sites) + node
         return np.asarray(keys)
@@ -62,7 +61,7 @@ class Beams:
         looks, at = np.divmod(rest, num_nodes)
         gain_db = np.empty(len(keys))
         for look in np.unique(looks).tolist():
-            xy_m = self._sites.at([0.0 if self._sites.is_static else look * self._sites.step_s])[0]
+            xy_m = self._sites.positions_m(self._sites.look_s([look]))[0]
             for of_kind, law in self._laws:
                 here = (looks == look) & of_kind[at]
                 if here.any():
@@ -83,7 +82,7 @@ class Beams:
     def _link_gain(self, keys: IntArray) -> FloatArray:
         looks_src, dst = np.divmod(keys, len(self._sites))
         looks, src = np.divmod(looks_src, len(self._sites))
-        t_s = np.zeros(1) if self._sites.is_static else looks * self._sites.step_s
+        t_s = self._sites.look_s(looks)
         return np.asarray(self.gain(src, dst, dst, t_s) * self.gain(dst, src, src, t_s))
 
     def direction(self, of: IntArray, to: IntArray, t_s: float) -> tuple[FloatArray, FloatArray]:

@@ -18,6 +18,7 @@ from channels import mobility
 from channels.laws import UniformDraws
 from channels.mobility import Box, Trajectory
 from nmoe_sim.engine.input_files import Columns, FromFile
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.scenario.quantities import NonNegative
 from nmoe_sim.scenario.spec import Spec
@@ -64,6 +65,12 @@ class MobilitySpec(Spec):
         InputError
             If devices can't move like this here.
         """
+
+
+def trajectory_of(spec: MobilitySpec, topology: Topology, uniform: UniformDraws) -> Trajectory:
+    """Return where a topology's devices are over time, in its order, from the places it has put them."""
+    start_m = np.array([(node.x_m, node.y_m) for node in topology.devices])
+    return spec.trajectory(start_m, topology.bounds_m, uniform, [node.name for node in topology.devices])
 
 
 @contextmanager

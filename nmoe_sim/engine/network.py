@@ -9,7 +9,6 @@ from typing import Any
 from simpy import Environment
 from simpy.events import Event, Timeout
 
-from nmoe_sim.engine.air import Air
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.sharing.media import Ended, Leg, Media, Outcome
 from nmoe_sim.engine.topology import Link, NoRouteError, Topology
@@ -87,8 +86,8 @@ class Network:
     topology : Topology
     devices : mapping of str to Device
         Every node's device, by name.
-    media : mapping of int to (str, int, Media, Air)
-        For each link's index: name of its medium, the link's position in its media, the media, their air.
+    media : mapping of int to (str, int, Media)
+        For each link's index: name of its medium, the link's position in its media, the media.
     recorder : Recorder
         Gets one ``transfers`` row a hop and attempt, when it ends.
     radio : RadioSection
@@ -102,7 +101,7 @@ class Network:
         env: Environment,
         topology: Topology,
         devices: Mapping[str, Device],
-        media: Mapping[int, tuple[str, int, Media, Air]],
+        media: Mapping[int, tuple[str, int, Media]],
         recorder: Recorder,
         radio: RadioSection,
         streams: RandomStreams,
@@ -167,7 +166,7 @@ class Network:
         """Break off what is under way on links; returns how many transfers that were."""
         by_media: dict[int, tuple[Media, list[int]]] = {}
         for link in links:
-            _, position, media, _ = self._media[link.index]
+            _, position, media = self._media[link.index]
             by_media.setdefault(id(media), (media, []))[1].append(position)
         before = self._num_broken_off
         for media, positions in by_media.values():

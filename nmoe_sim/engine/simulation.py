@@ -14,6 +14,7 @@ from simpy import Environment
 from nmoe_sim.engine.air import Air
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.ether import Ether, tx_power_w
+from nmoe_sim.engine.mobility import MobilitySpec, trajectory_of
 from nmoe_sim.engine.network import Network
 from nmoe_sim.engine.outlook import Outlook
 from nmoe_sim.engine.sharing import EqualShare
@@ -27,7 +28,6 @@ from nmoe_sim.scenario.scenario import RadioSection
 
 if TYPE_CHECKING:
     from nmoe_sim.engine.handover import HandoverSpec
-    from nmoe_sim.engine.mobility import MobilitySpec
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,6 @@ class Simulation:
     groups: list[PlannedTogether]
     recorder: Recorder
     streams: RandomStreams
-    step_s: float = math.inf
-    """How often positions are looked at; infinite: nobody moves."""
     _outlook: dict[tuple[int, int], Outlook] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -94,14 +92,12 @@ class Simulation:
             devices[node.name] = Device(env, node.name, profile, tx_w=tx_w, recorder=recorder)
         trajectory = None
         if mobility is not None and moves:
-            start_m = np.array([(node.x_m, node.y_m) for node in topology.devices])
-            names = [node.name for node in topology.devices]
-            trajectory = mobility.trajectory(start_m, topology.bounds_m, streams.uniform, names)
+            trajectory = trajectory_of(mobility, topology, streams.uniform)
         step_s = mobility.step_s if mobility is not None and moves else math.inf
         ether = Ether.build(topology, radio, streams, trajectory, step_s)
         groups, media = _media(env, topology, radio, ether)
         network = Network(env, topology, devices, media, recorder, radio, streams)
-        simulation = cls(env, topology, devices, network, ether, groups, recorder, streams, step_s)
+        simulation = cls(env, topology, devices, network, ether, groups, recorder, streams)
         if len(topology.base_stations) > 1:
             simulation.attach_to_strongest()
         if mobility is not None and trajectory is not None:
@@ -125,7 +121,7 @@ class Simulation:
     @property
     def is_static(self) -> bool:
         """Whether nobody ever moves."""
-        return math.isinf(self.step_s)
+        return self.ether.sites.is_static
 
     def received_dbm(self, t_s: float) -> NDArray[np.float64]:
         """Return the mean power every device receives from every base station, [devices, stations].
@@ -161,8 +157,7 @@ class Simulation:
 
         A hop that has no rate counts as the outage timeout where nodes move, since it may have one next time.
         """
-        look = 0 if self.is_static else math.floor(self.env.now / self.step_s + 1e-9)  # as ``Sites.at`` does
-        key = look, self.topology.version
+        key = int(self.ether.sites.look(self.env.now)), self.topology.version
         if key not in self._outlook:
             rates = {
                 link.index: rate
@@ -183,7 +178,7 @@ class Simulation:
 
 def _media(
     env: Environment, topology: Topology, radio: RadioSection, ether: Ether
-) -> tuple[list[PlannedTogether], dict[int, tuple[str, int, Media, Air]]]:
+) -> tuple[list[PlannedTogether], dict[int, tuple[str, int, Media]]]:
     """Set up the media: those of one band are planned together, or all where transfers take whole routes."""
     node = {name: i for i, name in enumerate(ether.sites.names)}
     end_to_end = radio.sharing.end_to_end
@@ -198,5 +193,5 @@ def _media(
         policy = EqualShare() if all(a.band is None for a in allocations) and not end_to_end else radio.sharing
         shared = policy.media(env, air)
         groups.append(PlannedTogether(links, allocations, air))
-        media.update({li.index: (a.medium, i, shared, air) for i, (li, a) in enumerate(pairs)})
+        media.update({li.index: (a.medium, i, shared) for i, (li, a) in enumerate(pairs)})
     return groups, media

@@ -70,7 +70,7 @@ class World:
                 **(band or {}) if group[0][1].wired is None or policy.end_to_end else {},
             )
             shared = policy.media(self.env, fake)
-            media.update({link.index: (name, i, shared, None) for i, (name, link) in enumerate(group)})
+            media.update({link.index: (name, i, shared) for i, (name, link) in enumerate(group)})
         section = radio(sharing=policy, **settings)
         streams = RandomStreams(SEED)
         self.network = Network(self.env, self.topology, self.devices, media, self.recorder, section, streams)  # type: ignore[arg-type]
