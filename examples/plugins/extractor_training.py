@@ -44,10 +44,10 @@ class FedProx(FedCE):
                 trained = train_modules(
                     model,
                     [state] * len(learning.clients),
-                    batch_plans(learning, STAGE, self.sgd, number),
+                    batch_plans(learning, STAGE, self.optimizer, number),
                     loss,
-                    self.sgd,
-                    lr_scale=self.sgd.lr_scale(number, self.rounds),
+                    self.optimizer,
+                    lr_scale=self.optimizer.lr_scale(number, self.rounds),
                     workers=learning.workers,
                 )
                 state = average(trained.states, learning.weights)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
 
 State = dict[str, Tensor]
@@ -71,12 +71,12 @@ def train_modules(
     states: Sequence[State],
     plans: Sequence[Sequence[NDArray[np.int64]]],
     loss: Loss,
-    sgd: SGD,
+    optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
     workers: int = 1,
 ) -> Trained:
-    """Train a copy of the module at each client: ``torch.optim.SGD``, a client after the other or side by side.
+    """Train a copy of the module at each client with ``torch.optim``, a client after the other or side by side.
 
     Parameters
     ----------
@@ -88,10 +88,10 @@ def train_modules(
         Batches of each client, as of ``batches``.
     loss : callable
         See ``Loss``; called from several threads when ``workers`` > 1.
-    sgd : SGD
+    optimizer : Optimizer
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
-        Factor on the learning rate, as of ``SGD.lr_scale``.
+        Factor on the learning rate, as of ``Optimizer.lr_scale``.
     workers : int
         Threads. The result is the same bits for any number.
 
@@ -105,17 +105,15 @@ def train_modules(
         module = copy.deepcopy(template)
         module.load_state_dict(states[client])
         module.train()
-        optimizer = torch.optim.SGD(
-            module.parameters(), lr=sgd.lr * lr_scale, momentum=sgd.momentum, weight_decay=sgd.weight_decay
-        )
+        stepper = optimizer.stepper(module.parameters(), lr_scale)
         total = 0.0
         for step, index in enumerate(plans[client]):
-            optimizer.zero_grad()
+            stepper.zero_grad()
             value = loss(module, client, torch.from_numpy(index), step)
             torch.autograd.backward(value)
-            if sgd.clip_norm is not None:
-                nn.utils.clip_grad_norm_(module.parameters(), sgd.clip_norm)
-            optimizer.step()
+            if optimizer.clip_norm is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), optimizer.clip_norm)
+            stepper.step()
             total += value.item() * len(index)
         seen = sum(len(index) for index in plans[client])
         return {name: tensor.detach() for name, tensor in module.state_dict().items()}, total / seen if seen else np.nan

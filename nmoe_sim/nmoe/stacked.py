@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 
 from nmoe_sim.nmoe.cohort import State
 from nmoe_sim.nmoe.modules import Gate
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.threads import one_thread
 
 _ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity)
@@ -104,7 +104,7 @@ def train_heads(
     inputs: Sequence[Tensor],
     plans: Sequence[Sequence[NDArray[np.int64]]],
     loss: HeadLoss,
-    sgd: SGD,
+    optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
 ) -> tuple[State, NDArray[np.float64]]:
@@ -125,10 +125,10 @@ def train_heads(
         Batches of each client, as of ``batches``.
     loss : callable
         See ``HeadLoss``.
-    sgd : SGD
+    optimizer : Optimizer
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
-        Factor on the learning rate, as of ``SGD.lr_scale``.
+        Factor on the learning rate, as of ``Optimizer.lr_scale``.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def train_heads(
         moving = {name: tensor[:active].detach().requires_grad_() for name, tensor in state.items()}
         losses_A = loss(stacked_forward(template, moving, table[batch.rows_AB]), batch)
         gradients = dict(zip(moving, torch.autograd.grad(losses_A.sum(), list(moving.values())), strict=True))
-        _step(state, velocity, gradients, active, sgd, lr_scale)
+        _step(state, velocity, gradients, active, optimizer, lr_scale)
         total_N[:active] += losses_A.detach().double() * batch.mask_AB.sum(dim=1)
 
     seen = np.array([sum(len(index) for index in plan) for plan in sorted_plans], dtype=np.float64)
@@ -165,20 +165,20 @@ def train_heads(
 
 
 def _step(
-    state: State, velocity: State, gradients: Mapping[str, Tensor], active: int, sgd: SGD, lr_scale: float
+    state: State, velocity: State, gradients: Mapping[str, Tensor], active: int, optimizer: Optimizer, lr_scale: float
 ) -> None:
     """Move the first ``active`` clients in place; clipping is for each client."""
     clip_A: Tensor | None = None
-    if sgd.clip_norm is not None:
+    if optimizer.clip_norm is not None:
         norm_A = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients.values()]).sum(dim=0).sqrt()
-        clip_A = (sgd.clip_norm / (norm_A + _NORM_GUARD)).clamp_max(1.0)
+        clip_A = (optimizer.clip_norm / (norm_A + _NORM_GUARD)).clamp_max(1.0)
     for name, gradient in gradients.items():
         step = gradient if clip_A is None else gradient * clip_A.reshape(-1, *[1] * (gradient.dim() - 1))
         weight, speed = state[name][:active], velocity[name][:active]
-        if sgd.weight_decay:
-            step = step + sgd.weight_decay * weight
-        speed.mul_(sgd.momentum).add_(step)
-        weight.sub_(speed, alpha=sgd.lr * lr_scale)
+        if optimizer.weight_decay:
+            step = step + optimizer.weight_decay * weight
+        speed.mul_(optimizer.momentum).add_(step)
+        weight.sub_(speed, alpha=optimizer.lr * lr_scale)
 
 
 def _steps(

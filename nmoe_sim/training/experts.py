@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.scenario.spec import Spec
 from nmoe_sim.training.learning import Learning, batch_plans, checked_values, settings_of
 from nmoe_sim.training.rounds import Round, Steps
@@ -29,7 +29,7 @@ class LocalTraining(Spec):
 
     kind: ClassVar[str] = "local"
 
-    sgd: SGD = SGD(lr=0.05, epochs=20)
+    optimizer: Optimizer = Optimizer(lr=0.05, epochs=20)
     """Local training; ``epochs`` is the whole training."""
 
     def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:
@@ -44,7 +44,7 @@ class LocalTraining(Spec):
         def local_training(client: int) -> Steps:
             num_samples = learning.data.num_train[client]
             yield clock.job(client, learning.costs.features_flop * num_samples, "features")
-            yield clock.job(client, sample_flop * num_samples * self.sgd.epochs, "local_train")
+            yield clock.job(client, sample_flop * num_samples * self.optimizer.epochs, "local_train")
 
         clock.begin_round()
         yield clock.each(local_training)
@@ -72,9 +72,9 @@ class LocalTraining(Spec):
                     learning.expert,
                     stack([learning.expert.state_dict()] * num_clients),
                     learning.train_h,
-                    batch_plans(learning, STAGE, self.sgd, 0),
+                    batch_plans(learning, STAGE, self.optimizer, 0),
                     loss,
-                    self.sgd,
+                    self.optimizer,
                 )
                 advance()
             return {**stacked, "losses": torch.from_numpy(losses[None])}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.scenario.quantities import Count
 from nmoe_sim.scenario.spec import Spec
 from nmoe_sim.training.learning import Learning, checked_values, settings_of
@@ -28,7 +28,7 @@ class ExtractorTraining(Spec):
 
     rounds: Count = 20
     """Rounds of local training and averaging."""
-    sgd: SGD = SGD()
+    optimizer: Optimizer = Optimizer()
     """Local training in each round."""
 
     @abstractmethod

@@ -52,7 +52,7 @@ class FedCE(ExtractorTraining):
 
         def local_training(client: int) -> Steps:
             yield clock.down(client, model_bytes, "model_down")
-            num_samples = learning.data.num_train[client] * self.sgd.epochs
+            num_samples = learning.data.num_train[client] * self.optimizer.epochs
             yield clock.job(client, sample_flop * num_samples, "local_train")
             yield clock.up(client, model_bytes, "model_up")
 
@@ -80,10 +80,10 @@ class FedCE(ExtractorTraining):
         evaluated = set(evaluated_rounds(self.rounds, self.evaluate_every))
         with learning.progress("stage 1: feature extractor (FedCE)", self.rounds) as advance:
             for number in range(self.rounds):
-                plans = batch_plans(learning, STAGE, self.sgd, number)
-                scale = self.sgd.lr_scale(number, self.rounds)
+                plans = batch_plans(learning, STAGE, self.optimizer, number)
+                scale = self.optimizer.lr_scale(number, self.rounds)
                 trained = train_modules(
-                    model, [state] * len(plans), plans, loss, self.sgd, lr_scale=scale, workers=learning.workers
+                    model, [state] * len(plans), plans, loss, self.optimizer, lr_scale=scale, workers=learning.workers
                 )
                 state = average(trained.states, learning.weights)
                 losses.append(trained.losses)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.scenario.quantities import Count, NonNegative
 from nmoe_sim.scenario.spec import Spec
 from nmoe_sim.training.extraction import curve
@@ -46,7 +46,7 @@ class FedGate(Spec):
     top_k: Count | None = None
     """Experts in the mixture the gate is trained on; null: ``model.top_k``, but two where that is one, since the
     weight of a single expert is 1 and teaches nothing."""
-    sgd: SGD = SGD(lr=0.1)
+    optimizer: Optimizer = Optimizer(lr=0.1)
     """Local training in each round."""
     evaluate_every: Count = 5
     """Rounds between two points of the learning curve."""
@@ -72,7 +72,7 @@ class FedGate(Spec):
         def local_training(client: int) -> Steps:
             if moved_bytes:
                 yield clock.down(client, moved_bytes, "model_down")
-            num_samples = learning.data.num_train[client] * self.sgd.epochs
+            num_samples = learning.data.num_train[client] * self.optimizer.epochs
             yield clock.job(client, sample_flop * num_samples, "local_train")
             if moved_bytes:
                 yield clock.up(client, moved_bytes, "model_up")
@@ -196,10 +196,10 @@ class FedGate(Spec):
                     learning.gate,
                     stacked,
                     learning.train_h,
-                    batch_plans(learning, STAGE, self.sgd, number),
+                    batch_plans(learning, STAGE, self.optimizer, number),
                     loss,
-                    self.sgd,
-                    lr_scale=self.sgd.lr_scale(number, self.rounds),
+                    self.optimizer,
+                    lr_scale=self.optimizer.lr_scale(number, self.rounds),
                 )
                 if synchronised:
                     mean = average(unstack(stacked), learning.weights, synchronised)

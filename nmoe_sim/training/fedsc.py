@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from nmoe_sim.nmoe.augment import Augmentation
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.widths import Widths
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Count, NonNegative, Positive, Width
@@ -45,7 +45,7 @@ class FedSC(ExtractorTraining):
 
     kind: ClassVar[str] = "fedsc"
 
-    sgd: SGD = SGD(lr=0.03, schedule="cosine", weight_decay=5e-4, clip_norm=3.0)
+    optimizer: Optimizer = Optimizer(lr=0.03, schedule="cosine", weight_decay=5e-4, clip_norm=3.0)
     """Local training in each round."""
     projector_hidden: Widths = (128,)
     """Widths of the projector's hidden layers; the projector is thrown away afterwards."""
@@ -66,10 +66,10 @@ class FedSC(ExtractorTraining):
 
     @model_validator(mode="after")
     def _step_views_are_whole(self) -> FedSC:
-        if self.correlation_views == "step" and (self.sgd.batch_size is not None or self.correlation_passes != 1):
+        if self.correlation_views == "step" and (self.optimizer.batch_size is not None or self.correlation_passes != 1):
             raise ValueError(
                 "correlation_views 'step' needs all of a client's samples in the step: "
-                "set sgd.batch_size to null and correlation_passes to 1"
+                "set optimizer.batch_size to null and correlation_passes to 1"
             )
         return self
 
@@ -113,7 +113,7 @@ class FedSC(ExtractorTraining):
 
         def local_training(client: int) -> Steps:
             yield clock.down(client, matrix_bytes, "correlation")
-            num_samples = learning.data.num_train[client] * self.sgd.epochs
+            num_samples = learning.data.num_train[client] * self.optimizer.epochs
             yield clock.job(client, step_flop * num_samples, "local_train")
             yield clock.up(client, model_bytes, "model_up")
 
@@ -140,7 +140,7 @@ class FedSC(ExtractorTraining):
                     model,
                     state,
                     learning.data.train_x,
-                    batch_plans(learning, STAGE, self.sgd, number),
+                    batch_plans(learning, STAGE, self.optimizer, number),
                     number,
                     learning.simulation.streams,
                     workers=learning.workers,
@@ -197,8 +197,10 @@ class FedSC(ExtractorTraining):
             alpha = self._alpha(float(shares[client]), number)
             return fedsc_loss(z1, z2, alpha=alpha, others_PP=others[client])
 
-        scale = self.sgd.lr_scale(number, self.rounds)
-        return train_modules(model, [state] * len(train_x), plans, loss, self.sgd, lr_scale=scale, workers=workers)
+        scale = self.optimizer.lr_scale(number, self.rounds)
+        return train_modules(
+            model, [state] * len(train_x), plans, loss, self.optimizer, lr_scale=scale, workers=workers
+        )
 
     def _alpha(self, share: float, number: int) -> float:
         if self.alpha == "share" or share == 1.0:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nmoe_sim.nmoe.cohort import State
-    from nmoe_sim.nmoe.optimizer import SGD
+    from nmoe_sim.nmoe.optimizer import Optimizer
     from nmoe_sim.nmoe.values import ValueStore
     from nmoe_sim.scenario.scenario import Scenario
     from nmoe_sim.scenario.spec import Spec
@@ -210,20 +210,20 @@ def checked_values(learning: Learning, stage: str, train: Callable[[], dict[str,
     if broken or not torch.isfinite(values["losses"][:, has_samples]).all():
         raise RunError(
             f"training.{stage} diverged: not every loss and weight is finite; "
-            f"lower training.{stage}.sgd.lr or set training.{stage}.sgd.clip_norm"
+            f"lower training.{stage}.optimizer.lr or set training.{stage}.optimizer.clip_norm"
         )
     return values
 
 
-def batch_plans(learning: Learning, stage: str, sgd: SGD, round: int) -> list[list[NDArray[np.int64]]]:
+def batch_plans(learning: Learning, stage: str, optimizer: Optimizer, round: int) -> list[list[NDArray[np.int64]]]:
     """Return each client's batches of one round: a function of stage, client and round."""
     from nmoe_sim.nmoe.cohort import batches
 
     return [
         batches(
             num_samples,
-            batch_size=sgd.batch_size,
-            epochs=sgd.epochs,
+            batch_size=optimizer.batch_size,
+            epochs=optimizer.epochs,
             rng=learning.simulation.streams.generator(f"batches/{stage}", client, round),
         )
         for client, num_samples in enumerate(learning.data.num_train)

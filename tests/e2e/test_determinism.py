@@ -25,8 +25,8 @@ training:
     projector_hidden: [16]
     projector_dim: 8
     correlation_noise_std: 0.01
-    sgd: {batch_size: 16, momentum: 0.9, clip_norm: 1, schedule: cosine}
-  experts: {sgd: {epochs: 2}}
+    optimizer: {batch_size: 16, momentum: 0.9, clip_norm: 1, schedule: cosine}
+  experts: {optimizer: {epochs: 2}}
   gate: {rounds: 2, exchange: outputs}
 placement: {kind: random}
 inference: {duration_s: 3, deadline_s: 0.02, at_deadline: combine, samples: local, routing: {kind: random}}
@@ -39,9 +39,9 @@ data: {kind: digits, partition: {kind: shards}}
 topology: {kind: cell, num_devices: 6, sidelink_range_m: 100}
 model: {extractor: {kind: mlp, hidden: [512], num_features: 128}, expert: {hidden: [256]}}
 training:
-  extractor: {kind: fedce, rounds: 1, sgd: {batch_size: 256}}
-  experts: {sgd: {epochs: 1, batch_size: null}}
-  gate: {rounds: 2, sgd: {batch_size: null}}
+  extractor: {kind: fedce, rounds: 1, optimizer: {batch_size: 256}}
+  experts: {optimizer: {epochs: 1, batch_size: null}}
+  gate: {rounds: 2, optimizer: {batch_size: null}}
 placement: {kind: milp}
 inference: {duration_s: 3, arrivals: {rate_hz: 30}, routing: {kind: top_k}}
 """
@@ -64,7 +64,7 @@ radio:
 model: {top_k: 3, extractor: {kind: mlp, hidden: [8], num_features: 4096}, expert: {hidden: [4]}}
 training:
   extractor: {kind: fedce, rounds: 1}
-  experts: {sgd: {epochs: 1}}
+  experts: {optimizer: {epochs: 1}}
   gate: {kind: fedgate, rounds: 1}
 inference: {duration_s: 2, arrivals: {kind: poisson, rate_hz: 6}}
 """

@@ -20,7 +20,7 @@ SMALL: dict[str, Any] = {
     "data.max_train": 300,
     "data.max_test": 100,
     "training.extractor.rounds": 1,
-    "training.experts.sgd.epochs": 1,
+    "training.experts.optimizer.epochs": 1,
     "training.gate.rounds": 1,
     "inference.duration_s": 2.0,
 }
@@ -70,7 +70,7 @@ def test_reuse_of_the_band(folder: Path, cli: Callable[..., Outcome], capsys: py
     small = (
         "  data: {max_train: 300, max_test: 100}\n"
         "  topology: {num_devices: 6}\n"
-        "  training: {extractor: {rounds: 1}, experts: {sgd: {epochs: 1}}, gate: {rounds: 1}}\n"
+        "  training: {extractor: {rounds: 1}, experts: {optimizer: {epochs: 1}}, gate: {rounds: 1}}\n"
         "  inference: {duration_s: 0.5, arrivals: {rate_hz: 4}}\n"
     )
     text, num_changes = re.subn(r"  inference: .*\n", small, text)

@@ -477,7 +477,7 @@ def test_cuda_where_there_is_none(cli, tiny, monkeypatch, name):
         "inference.duration_s=1e-30",
         "inference.deadline_s=1e-30",
         "inference.arrivals.rate_hz=1e-30",
-        "training.extractor.sgd.lr=1e30",
+        "training.extractor.optimizer.lr=1e30",
         "seed=9223372036854775807",
         "radio.bandwidth_hz=1e11",
         "radio.tx_power_dbm=0",

@@ -20,7 +20,7 @@ SHORT = (
     "data.max_train=300",
     "data.max_test=100",
     "training.extractor.rounds=1",
-    "training.experts.sgd.epochs=1",
+    "training.experts.optimizer.epochs=1",
     "training.gate.rounds=1",
 )
 Run = Callable[..., RunResult]

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'max_min' takes each hop of a route:UserWarning"),
 ]
 
-SGD = {"epochs": 1, "batch_size": 64}
+Optimizer = {"epochs": 1, "batch_size": 64}
 TINY = {"flop_per_s": 5e5, "memory_bytes": 10**7, "idle_w": 0.5, "compute_w": 2.0, "rx_w": 0.3}
 TINY |= {"tx_circuit_w": 0.4, "amplifier_efficiency": 0.5, "battery_j": 5.0, "profile": "custom"}
 
@@ -82,7 +82,7 @@ def motions(draw: st.DrawFn, topology: str) -> dict[str, Any]:
 
 @st.composite
 def extractor_trainings(draw: st.DrawFn) -> dict[str, Any]:
-    common = {"rounds": draw(st.integers(1, 2)), "sgd": SGD}
+    common = {"rounds": draw(st.integers(1, 2)), "optimizer": Optimizer}
     if draw(st.booleans()):
         return {"kind": "fedce", **common}
     hidden = draw(st.sampled_from([[], [16]]))
@@ -130,13 +130,13 @@ def scenarios(draw: st.DrawFn, topology: str, at_deadline: str) -> Scenario:
             },
             "training": {
                 "extractor": draw(extractor_trainings()),
-                "experts": {"kind": "local", "sgd": SGD},
+                "experts": {"kind": "local", "optimizer": Optimizer},
                 "gate": {
                     "kind": "fedgate",
                     "rounds": draw(st.integers(1, 2)),
                     "synchronise": draw(st.sampled_from(["shared", "all", "none"])),
                     "exchange": draw(st.sampled_from(["experts", "outputs"])),
-                    "sgd": SGD,
+                    "optimizer": Optimizer,
                 },
             },
             # No bound on utilisation: an overloaded scenario has a placement too.

@@ -11,7 +11,7 @@ import torch
 
 from nmoe_sim.nmoe import cohort, losses
 from nmoe_sim.nmoe.experts import MlpExpert
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 
 MU = 4.0
 SIZES = [pytest.param([12, 12, 12], id="equal"), pytest.param([30, 4, 11, 1], id="unequal")]
@@ -78,7 +78,7 @@ def test_without_the_others_the_gradient_is_another(sizes):
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_one_full_batch_round_is_one_pooled_step(sizes):
-    federation, sgd = Federation(sizes), SGD(lr=0.05, weight_decay=0.01, batch_size=None)
+    federation, optimizer = Federation(sizes), Optimizer(lr=0.05, weight_decay=0.01, batch_size=None)
     start, others = federation.model.state_dict(), federation.others()
     plans = [cohort.batches(n, batch_size=None, epochs=1, rng=np.random.default_rng(0)) for n in sizes]
     trained = cohort.train_modules(
@@ -86,10 +86,10 @@ def test_one_full_batch_round_is_one_pooled_step(sizes):
         [start] * len(sizes),
         plans,
         lambda model, client, index, step: federation.client_loss(model, client, others),
-        sgd,
+        optimizer,
     )
     pooled = cohort.train_modules(
-        federation.model, [start], [plans[0]], lambda model, *_: federation.pooled_loss(model), sgd
+        federation.model, [start], [plans[0]], lambda model, *_: federation.pooled_loss(model), optimizer
     )
     averaged = cohort.average(trained.states, sizes)
     torch.testing.assert_close(averaged, pooled.states[0], atol=1e-10, rtol=1e-10)

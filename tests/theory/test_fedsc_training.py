@@ -17,7 +17,7 @@ from torch import nn
 
 from nmoe_sim.nmoe.augment import Augmentation
 from nmoe_sim.nmoe.cohort import Trained, average, batches
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.randomness import torch_generator
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.training.fedsc import FedSC
@@ -28,7 +28,7 @@ EXACT = {
     "rounds": 3,
     "alpha": "share",
     "correlation_views": "step",
-    "sgd": SGD(lr=LEARNING_RATE, momentum=0.0, batch_size=None, epochs=1),
+    "optimizer": Optimizer(lr=LEARNING_RATE, momentum=0.0, batch_size=None, epochs=1),
     "augmentation": Augmentation(flip_probability=0.5),
 }
 SIZES = [
@@ -113,15 +113,15 @@ def test_a_round_is_one_step_on_the_pooled_loss(sizes, number):
         {"alpha": "linear"},
         {"correlation_noise_std": 0.01},
         {"mu": 4.0},
-        {"sgd": SGD(lr=LEARNING_RATE, momentum=0.0, batch_size=None, epochs=2)},
-        {"sgd": SGD(lr=LEARNING_RATE, momentum=0.0, batch_size=None, weight_decay=0.1)},
-        {"sgd": SGD(lr=LEARNING_RATE, momentum=0.0, batch_size=None, clip_norm=1e-3)},
+        {"optimizer": Optimizer(lr=LEARNING_RATE, momentum=0.0, batch_size=None, epochs=2)},
+        {"optimizer": Optimizer(lr=LEARNING_RATE, momentum=0.0, batch_size=None, weight_decay=0.1)},
+        {"optimizer": Optimizer(lr=LEARNING_RATE, momentum=0.0, batch_size=None, clip_norm=1e-3)},
     ],
     ids=str,
 )
 def test_each_condition_is_needed(changes):
     federation = Federation([30, 4, 11, 1])
-    if "sgd" in changes and changes["sgd"].epochs == 2:
+    if "optimizer" in changes and changes["optimizer"].epochs == 2:
         federation.plans = [plan * 2 for plan in federation.plans]
     assert distance(federation.after_round(**changes), federation.pooled_step()) > 1e-6
 

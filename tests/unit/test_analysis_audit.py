@@ -27,7 +27,7 @@ SLOW = {
     "amplifier_efficiency": 0.5,
     "battery_j": 1e4,
 }
-SGD = {"epochs": 1}
+Optimizer = {"epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
                 "top_k": 2,
             },
             "training": {
-                "extractor": {"kind": "fedce", "rounds": 2, "sgd": SGD},
-                "experts": {"kind": "local", "sgd": SGD},
-                "gate": {"kind": "fedgate", "rounds": 1, "sgd": SGD},
+                "extractor": {"kind": "fedce", "rounds": 2, "optimizer": Optimizer},
+                "experts": {"kind": "local", "optimizer": Optimizer},
+                "gate": {"kind": "fedgate", "rounds": 1, "optimizer": Optimizer},
             },
             "placement": {"kind": "random", "max_utilisation": None},
             "inference": {

@@ -84,7 +84,7 @@ def test_the_resolved_sweep_plans_the_same_runs(plan_of, folder):
         ("model.top_k", "[1, 2]", (1, 1, 2)),
         ("training.gate.rounds", "[1, 2]", (1, 1, 2)),
         ("model.expert.hidden", "[[4], [5]]", (1, 2, 2)),
-        ("training.experts.sgd.lr", "[0.1, 0.2]", (1, 2, 2)),
+        ("training.experts.optimizer.lr", "[0.1, 0.2]", (1, 2, 2)),
         ("model.extractor.hidden", "[[4], [5]]", (2, 2, 2)),
         ("training.extractor.kind", "[fedce, fedsc]", (2, 2, 2)),
         ("data.partition.kind", "[iid, shards]", (2, 2, 2)),
