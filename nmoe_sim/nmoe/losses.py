@@ -68,6 +68,49 @@ def mixture_loss(
     return -(scores_BN.log_softmax(dim=-1) + log_p_BN).logsumexp(dim=-1)
 
 
+def load_balance_loss(scores_BN: Tensor, top_k: int, mask_B: Tensor | None = None) -> Tensor:
+    """Return how uneven a batch's load on the experts is: N · Σ_n f_n P_n.
+
+    f_n is the share of the batch's choices that expert n gets, P_n its mean gate probability. Even load gives 1,
+    all on one expert gives N (with ``top_k`` 1). Choices have no gradient, so that it flows through P.
+
+    Source: Fedus et al., "Switch Transformers", 2021, arXiv 2101.03961, equations 4 to 6, there for ``top_k`` 1; that
+    f counts all K choices of a sample, each as 1/K, is the usual extension.
+
+    Parameters
+    ----------
+    scores_BN : Tensor
+        Gate scores; axes before the last two are of independent batches, such as clients.
+    top_k : int
+        Experts chosen for each sample, at most N.
+    mask_B : Tensor of bool, optional
+        False where a row is padding; at least one True in each batch.
+
+    Returns
+    -------
+    Tensor
+        A value a batch: shape of the scores without the last two axes.
+    """
+    num_experts = scores_BN.shape[-1]
+    chosen_BK = select_top_k(scores_BN.detach(), top_k)
+    choices_BN = torch.zeros_like(scores_BN).scatter(-1, chosen_BK, 1.0 / top_k)
+    probabilities_BN = scores_BN.softmax(dim=-1)
+    if mask_B is None:
+        load_N, probability_N = choices_BN.mean(dim=-2), probabilities_BN.mean(dim=-2)
+    else:
+        load_N = masked_mean(choices_BN.transpose(-1, -2), mask_B.unsqueeze(-2))
+        probability_N = masked_mean(probabilities_BN.transpose(-1, -2), mask_B.unsqueeze(-2))
+    return num_experts * (load_N * probability_N).sum(dim=-1)
+
+
+def z_loss(scores_BN: Tensor) -> Tensor:
+    """Return (log Σ_n exp s_n)² for each sample: it keeps scores small, so that softmax stays well-conditioned.
+
+    Source: Zoph et al., "ST-MoE", 2022, arXiv 2202.08906, equation 5; its mean over samples is the published loss.
+    """
+    return scores_BN.logsumexp(dim=-1).square()
+
+
 def clip_rows(z_BP: Tensor, max_norm_squared: float) -> Tensor:
     """Scale rows down to ‖z‖ ≤ √μ; rows within stay as they are, bit for bit.
 
