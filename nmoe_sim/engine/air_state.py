@@ -26,10 +26,10 @@ class AirState:
     """Parts of the block in which schemes are chosen from different reports [R]."""
     reported: Sequence[FloatArray]
     """The SINRs reported, R arrays [n, K]; the same object as ``subbands`` where they are known as they are."""
-    wired_bps: FloatArray
-    """Capacity of a wire; NaN on air."""
+    fixed_bps: FloatArray
+    """Rate of links that don't adapt: wires and analog ones; NaN for others."""
     bandwidth_hz: FloatArray
-    """0 on a wire."""
+    """0 for links that don't adapt."""
     adaptation: LinkAdaptationLaw
 
     @cached_property
@@ -50,7 +50,8 @@ class AirState:
                 part = self._on_air(some, bandwidth_hz, concentration[..., some])
                 delay_s = part.retransmission_delay_s
             else:
-                part = Transmission.lossless(np.broadcast_to(self.wired_bps[some], concentration[..., some].shape))
+                sinr = self.sinr[some] * concentration[..., some]
+                part = Transmission.lossless(np.where(sinr > 0, self.fixed_bps[some], 0.0 * sinr))  # NaN stays NaN
             rate_bps[..., some], loss[..., some] = part.rate_bps, part.loss_per_bit
             again[..., some], bits[..., some] = part.retransmissions_per_bit, part.block_bits
         return Transmission(rate_bps, loss, again, bits, delay_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from simpy import Environment
 from simpy.events import Event, Timeout
@@ -21,9 +21,20 @@ MAX_ATTEMPTS = 10_000
 """Attempts after which training gives a payload up, and the run: the network can't carry it."""
 
 
+class Place(NamedTuple):
+    """Where a link's transfers go."""
+
+    medium: str
+    position: int
+    """The link's position in its media."""
+    analog_position: int
+    """Its position for analog payloads; the same on a wire."""
+    media: Media
+
+
 class _Payload:
-    __slots__ = ("attempt", "bits_left", "bits_to_go", "delivered", "dst", "hop", "id", "kind", "links", "n_bytes",
-                 "request_id", "round", "route", "src", "stage", "t_ready_s", "t_start_s", "tail",
+    __slots__ = ("analog", "attempt", "bits_left", "bits_to_go", "delivered", "dst", "hop", "id", "kind", "links",
+                 "n_bytes", "request_id", "round", "route", "src", "stage", "t_ready_s", "t_start_s", "tail",
                  "version")  # fmt: skip
 
     def __init__(
@@ -39,6 +50,7 @@ class _Payload:
         stage: str | None,
         round: int | None,
         delivered: Event,
+        analog: bool,
     ) -> None:
         self.id = id
         self.src = src
@@ -51,6 +63,7 @@ class _Payload:
         self.stage = stage
         self.round = round
         self.delivered = delivered
+        self.analog = analog
         self.hop = 0
         self.attempt = 0
         self.bits_to_go = 8.0 * n_bytes  # what ``dst`` hasn't
@@ -86,8 +99,8 @@ class Network:
     topology : Topology
     devices : mapping of str to Device
         Every node's device, by name.
-    media : mapping of int to (str, int, Media)
-        For each link's index: name of its medium, the link's position in its media, the media.
+    media : mapping of int to Place
+        For each link's index.
     recorder : Recorder
         Gets one ``transfers`` row a hop and attempt, when it ends.
     radio : RadioSection
@@ -101,7 +114,7 @@ class Network:
         env: Environment,
         topology: Topology,
         devices: Mapping[str, Device],
-        media: Mapping[int, tuple[str, int, Media]],
+        media: Mapping[int, Place],
         recorder: Recorder,
         radio: RadioSection,
         streams: RandomStreams,
@@ -131,8 +144,13 @@ class Network:
         request_id: int | None = None,
         stage: str | None = None,
         round: int | None = None,
+        analog: bool = False,
     ) -> Event:
         """Send a payload; the event returned fires when its last bit is at ``dst``, or when it is given up.
+
+        An ``analog`` payload is values sent as they are, two in a complex symbol, without coding or HARQ: its rate is
+        ``air.ANALOG_BPS_PER_HZ`` on every radio hop, and what noise does to it is told by the hops' ``sinr_db``. Relays
+        forward what they receive; wires carry its values as floats, exactly. What is tried again is what is missing.
 
         The event's value tells whether it was delivered; in training (``stage`` given) it always is.
 
@@ -152,7 +170,7 @@ class Network:
                 raise
             route = ()
         payload = _Payload(
-            self._num_payloads, src, dst, route, version, n_bytes, kind, request_id, stage, round, delivered
+            self._num_payloads, src, dst, route, version, n_bytes, kind, request_id, stage, round, delivered, analog
         )
         self._num_payloads += 1
         self._start_hop(payload, src)
@@ -166,8 +184,8 @@ class Network:
         """Break off what is under way on links; returns how many transfers that were."""
         by_media: dict[int, tuple[Media, list[int]]] = {}
         for link in links:
-            _, position, media = self._media[link.index]
-            by_media.setdefault(id(media), (media, []))[1].append(position)
+            _, position, analog_position, media = self._media[link.index]
+            by_media.setdefault(id(media), (media, []))[1].extend((position, analog_position))
         before = self._num_broken_off
         for media, positions in by_media.values():
             media.abort(positions, outcome)
@@ -210,8 +228,9 @@ class Network:
                 self._start_hop(payload, links[0].src.name, t_ready_s=payload.t_ready_s)
                 return
         payload.t_start_s = self.env.now
-        media = self._media[payload.links[0].index][2]
-        positions = tuple([self._media[link.index][1] for link in payload.links])
+        places = [self._media[link.index] for link in payload.links]
+        media = places[0].media
+        positions = tuple([place.analog_position if payload.analog else place.position for place in places])
         media.start(positions, payload.bits_left, self._off_air, payload)
 
     def _quiet_end_s(self, links: Iterable[Link]) -> float:
@@ -344,7 +363,7 @@ class Network:
                 payload.round,
                 src.name,
                 dst.name,
-                self._media[link.index][0],
+                self._media[link.index].medium,
                 payload.kind,
                 payload.n_bytes,
                 bytes_sent,

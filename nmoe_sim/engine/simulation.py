@@ -15,10 +15,9 @@ from nmoe_sim.engine.air import Air
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.ether import Ether, tx_power_w
 from nmoe_sim.engine.mobility import MobilitySpec, trajectory_of
-from nmoe_sim.engine.network import Network
+from nmoe_sim.engine.network import Network, Place
 from nmoe_sim.engine.outlook import Outlook
 from nmoe_sim.engine.sharing import EqualShare
-from nmoe_sim.engine.sharing.media import Media
 from nmoe_sim.engine.spectrum import Allocation, allocate
 from nmoe_sim.engine.topology import Link, Topology
 from nmoe_sim.results.recorder import Recorder
@@ -64,6 +63,7 @@ class Simulation:
         *,
         mobility: MobilitySpec | None = None,
         handover: HandoverSpec | None = None,
+        analog: bool = False,
     ) -> Simulation:
         """Set up a run.
 
@@ -80,6 +80,8 @@ class Simulation:
             How devices move; not at all by default.
         handover : HandoverSpec, optional
             When a device that moves changes its base station; never by default.
+        analog : bool
+            Whether links can carry analog payloads too.
         """
         env = Environment()
         recorder = recorder or Recorder()
@@ -95,7 +97,7 @@ class Simulation:
             trajectory = trajectory_of(mobility, topology, streams.uniform)
         step_s = mobility.step_s if mobility is not None and moves else math.inf
         ether = Ether.build(topology, radio, streams, trajectory, step_s)
-        groups, media = _media(env, topology, radio, ether)
+        groups, media = _media(env, topology, radio, ether, analog)
         network = Network(env, topology, devices, media, recorder, radio, streams)
         simulation = cls(env, topology, devices, network, ether, groups, recorder, streams)
         if len(topology.base_stations) > 1:
@@ -145,12 +147,12 @@ class Simulation:
             station = self.topology.base_stations[int(np.argmax(received_dbm[d]))]
             self.topology.attach(self.topology.devices[d].name, station.name)
 
-    def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
+    def mean_delay_s(self, src: str, dst: str, n_bytes: int, *, analog: bool = False) -> float:
         """Return the time a payload takes over its route without contention, at mean SNR.
 
         It is what a planner can know now; see ``Outlook``.
         """
-        return self.outlook().delay_s(src, dst, n_bytes)
+        return self.outlook().delay_s(src, dst, n_bytes, analog=analog)
 
     def outlook(self) -> Outlook:
         """Return what can be known of the network now: positions as of the last look, links that are up.
@@ -159,15 +161,21 @@ class Simulation:
         """
         key = int(self.ether.sites.look(self.env.now)), self.topology.version
         if key not in self._outlook:
-            rates = {
-                link.index: rate
-                for group in self.groups
-                for link, rate in zip(group.links, group.air.mean_rates_bps(self.env.now).tolist(), strict=True)
-            }
+            rates_bps: dict[int, float] = {}
+            analog_bps: dict[int, float] = {}
+            sinr: dict[int, float] = {}
+            for group in self.groups:
+                index, sinr_now = [link.index for link in group.links], group.air.mean_sinr(self.env.now)
+                rates_now = group.air.rates_bps_at(sinr_now).tolist()
+                sinr.update(zip(index, sinr_now.tolist(), strict=False))
+                rates_bps.update(zip(index, rates_now, strict=False))
+                analog_bps.update(zip(index, rates_now[len(index) :], strict=False))
             self._outlook.clear()
             self._outlook[key] = Outlook(
                 self.topology if self.is_static else self.topology.snapshot(),
-                rates,
+                rates_bps,
+                analog_bps,
+                sinr,
                 {li.index: a.medium for g in self.groups for li, a in zip(g.links, g.allocations, strict=True)},
                 self.network.access_delay_s,
                 self.network.end_to_end,
@@ -177,8 +185,8 @@ class Simulation:
 
 
 def _media(
-    env: Environment, topology: Topology, radio: RadioSection, ether: Ether
-) -> tuple[list[PlannedTogether], dict[int, tuple[str, int, Media]]]:
+    env: Environment, topology: Topology, radio: RadioSection, ether: Ether, analog: bool
+) -> tuple[list[PlannedTogether], dict[int, Place]]:
     """Set up the media: those of one band are planned together, or all where transfers take whole routes."""
     node = {name: i for i, name in enumerate(ether.sites.names)}
     end_to_end = radio.sharing.end_to_end
@@ -186,12 +194,15 @@ def _media(
     for link, allocation in zip(topology.links, allocate(topology, radio), strict=True):
         key = "" if end_to_end else allocation.band or allocation.medium
         members.setdefault(key, []).append((link, allocation))
-    groups, media = [], {}
+    groups: list[PlannedTogether] = []
+    media: dict[int, Place] = {}
     for _, pairs in sorted(members.items()):
         links, allocations = [link for link, _ in pairs], [allocation for _, allocation in pairs]
-        air = Air(links, allocations, ether, node, end_to_end=end_to_end)
+        air = Air(links, allocations, ether, node, end_to_end=end_to_end, analog=analog)
         policy = EqualShare() if all(a.band is None for a in allocations) and not end_to_end else radio.sharing
         shared = policy.media(env, air)
         groups.append(PlannedTogether(links, allocations, air))
-        media.update({li.index: (a.medium, i, shared) for i, (li, a) in enumerate(pairs)})
+        for i, (link, allocation) in enumerate(pairs):
+            analog_position = i + len(pairs) if analog and link.wired is None else i
+            media[link.index] = Place(allocation.medium, i, analog_position, shared)
     return groups, media
