@@ -74,9 +74,15 @@ def train_modules(
     optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
+    proximal: float = 0.0,
+    offsets: Sequence[State] | None = None,
     workers: int = 1,
 ) -> Trained:
     """Train a copy of the module at each client with ``torch.optim``, a client after the other or side by side.
+
+    A step goes along clip(g + μ (w − w_start)) + offset, then weight decay: the proximal term is part of the
+    client's objective (FedProx), an offset corrects what the client would do by itself (SCAFFOLD). Client i makes
+    ``len(plans[i])`` steps.
 
     Parameters
     ----------
@@ -92,6 +98,10 @@ def train_modules(
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
         Factor on the learning rate, as of ``Optimizer.lr_scale``.
+    proximal : float
+        μ, weight of the pull towards where each client starts.
+    offsets : sequence of State, optional
+        What is added to each client's gradients, by name; parameters that aren't named have none.
     workers : int
         Threads. The result is the same bits for any number.
 
@@ -100,19 +110,26 @@ def train_modules(
     Trained
         State and loss of each client.
     """
+    if offsets is not None:
+        check_offsets(template, offsets)
 
     def train_client(client: int) -> tuple[State, float]:
         module = copy.deepcopy(template)
         module.load_state_dict(states[client])
         module.train()
-        stepper = optimizer.stepper(module.parameters(), lr_scale)
+        parameters = dict(module.named_parameters())
+        stepper = optimizer.stepper(parameters.values(), lr_scale)
         total = 0.0
         for step, index in enumerate(plans[client]):
             stepper.zero_grad()
             value = loss(module, client, torch.from_numpy(index), step)
             torch.autograd.backward(value)
+            if proximal:
+                _pull(parameters, states[client], proximal)
             if optimizer.clip_norm is not None:
-                nn.utils.clip_grad_norm_(module.parameters(), optimizer.clip_norm)
+                nn.utils.clip_grad_norm_(parameters.values(), optimizer.clip_norm)
+            if offsets is not None:
+                _shift(parameters, offsets[client])
             stepper.step()
             total += value.item() * len(index)
         seen = sum(len(index) for index in plans[client])
@@ -121,6 +138,27 @@ def train_modules(
     with one_thread(), single_threaded_pool(workers) as pool:
         results = list(pool.map(train_client, range(len(states))))
     return Trained([state for state, _ in results], np.array([value for _, value in results]))
+
+
+def _pull(parameters: Mapping[str, nn.Parameter], start: State, proximal: float) -> None:
+    """Add the proximal term's gradient μ (w − w_start)."""
+    for name, parameter in parameters.items():
+        if parameter.grad is not None:
+            parameter.grad.add_(parameter.detach() - start[name], alpha=proximal)
+
+
+def _shift(parameters: Mapping[str, nn.Parameter], offset: State) -> None:
+    for name, shift in offset.items():
+        gradient = parameters[name].grad
+        if gradient is not None:
+            gradient.add_(shift)
+
+
+def check_offsets(template: nn.Module, offsets: Sequence[State]) -> None:
+    """Raise ValueError where an offset is for something that isn't trained."""
+    trainable = {name for name, parameter in template.named_parameters() if parameter.requires_grad}
+    if unknown := sorted({name for offset in offsets for name in offset} - trainable):
+        raise ValueError(f"offsets are for trainable parameters; these aren't: {', '.join(unknown)}")
 
 
 def average(

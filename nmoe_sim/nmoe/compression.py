@@ -133,7 +133,8 @@ class Quantise(CompressionSpec):
         below_KB = level_KB.floor()
         rises_KB = pad(chance, (0, -len(flat) % size)).reshape(-1, size) < level_KB - below_KB
         decoded_KB = (below_KB + rises_KB) / num_levels * scale_K1
-        return decoded_KB.flatten()[: len(flat)].to(tensor.dtype).reshape(tensor.shape)
+        decoded: Tensor = decoded_KB.flatten()[: len(flat)].to(tensor.dtype).reshape(tensor.shape)
+        return decoded
 
 
 class TopK(CompressionSpec):
@@ -183,7 +184,7 @@ class TopK(CompressionSpec):
         wanted = update if residual is None else {name: tensor + residual[name] for name, tensor in update.items()}
         flat = torch.cat([_flat(name, tensor) for name, tensor in wanted.items()]) if wanted else torch.empty(0)
         chosen = _largest(flat, self._num_sent(len(flat)))
-        masks = chosen.split([tensor.numel() for tensor in wanted.values()])
+        masks = torch.split(chosen, [tensor.numel() for tensor in wanted.values()])
         sent: State = {}
         kept: State = {}
         for (name, tensor), mask in zip(wanted.items(), masks, strict=True):

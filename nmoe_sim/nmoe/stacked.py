@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from nmoe_sim.nmoe.cohort import State
+from nmoe_sim.nmoe.cohort import State, check_offsets
 from nmoe_sim.nmoe.modules import Gate
-from nmoe_sim.nmoe.optimizer import Optimizer
+from nmoe_sim.nmoe.optimizer import ADAM_BETA_2, ADAM_EPSILON, Optimizer
 from nmoe_sim.nmoe.threads import one_thread
 
 _ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity)
@@ -107,11 +108,13 @@ def train_heads(
     optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
+    proximal: float = 0.0,
+    offsets: State | None = None,
 ) -> tuple[State, NDArray[np.float64]]:
     """Train the heads of all clients as one batched cohort.
 
     Equal to ``train_modules`` up to the order of sums. At each step the clients that still have
-    a batch move; the others keep their weights, without momentum or decay.
+    a batch move; the others keep their weights, without momentum or decay. Client i makes ``len(plans[i])`` steps.
 
     Parameters
     ----------
@@ -129,6 +132,10 @@ def train_heads(
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
         Factor on the learning rate, as of ``Optimizer.lr_scale``.
+    proximal : float
+        μ, weight of the pull towards where each client starts; as of ``train_modules``.
+    offsets : State, optional
+        What is added to each client's gradients, stacked, as of ``train_modules``.
 
     Returns
     -------
@@ -139,13 +146,17 @@ def train_heads(
     """
     if any(True for _ in template.buffers()):
         raise ValueError("a head with buffers can't be stacked; train it with train_modules")
+    if offsets is not None:
+        check_offsets(template, [offsets])
     # by falling number of steps: the clients that move are always the first so many
     order = np.argsort([-len(plan) for plan in plans], kind="stable")
     sorted_plans = [plans[client] for client in order]
     table = torch.cat(list(inputs))
     order_N = torch.from_numpy(order).to(table.device)
     state = {name: tensor.detach()[order_N] for name, tensor in stacked.items()}
-    velocity = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+    start = {name: tensor.clone() for name, tensor in state.items()} if proximal else {}
+    shifts = {} if offsets is None else {name: tensor[order_N] for name, tensor in offsets.items()}
+    stepper = _Stepper(optimizer, lr_scale, state)
     total_N = torch.zeros(len(plans), dtype=torch.float64, device=table.device)
 
     for batch in _steps(order, sorted_plans, [len(x) for x in inputs], table.device):
@@ -153,7 +164,13 @@ def train_heads(
         moving = {name: tensor[:active].detach().requires_grad_() for name, tensor in state.items()}
         losses_A = loss(stacked_forward(template, moving, table[batch.rows_AB]), batch)
         gradients = dict(zip(moving, torch.autograd.grad(losses_A.sum(), list(moving.values())), strict=True))
-        _step(state, velocity, gradients, active, optimizer, lr_scale)
+        if proximal:
+            gradients = {n: g + proximal * (state[n][:active] - start[n][:active]) for n, g in gradients.items()}
+        if optimizer.clip_norm is not None:
+            gradients = _clipped(gradients, optimizer.clip_norm)
+        for name, shift in shifts.items():
+            gradients[name] = gradients[name] + shift[:active]
+        stepper.step(state, gradients, batch.step)
         total_N[:active] += losses_A.detach().double() * batch.mask_AB.sum(dim=1)
 
     seen = np.array([sum(len(index) for index in plan) for plan in sorted_plans], dtype=np.float64)
@@ -164,21 +181,45 @@ def train_heads(
     return {name: tensor[back_N] for name, tensor in state.items()}, mean[back]
 
 
-def _step(
-    state: State, velocity: State, gradients: Mapping[str, Tensor], active: int, optimizer: Optimizer, lr_scale: float
-) -> None:
-    """Move the first ``active`` clients in place; clipping is for each client."""
-    clip_A: Tensor | None = None
-    if optimizer.clip_norm is not None:
-        norm_A = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients.values()]).sum(dim=0).sqrt()
-        clip_A = (optimizer.clip_norm / (norm_A + _NORM_GUARD)).clamp_max(1.0)
-    for name, gradient in gradients.items():
-        step = gradient if clip_A is None else gradient * clip_A.reshape(-1, *[1] * (gradient.dim() - 1))
-        weight, speed = state[name][:active], velocity[name][:active]
-        if optimizer.weight_decay:
-            step = step + optimizer.weight_decay * weight
-        speed.mul_(optimizer.momentum).add_(step)
-        weight.sub_(speed, alpha=optimizer.lr * lr_scale)
+def _clipped(gradients: Mapping[str, Tensor], clip_norm: float) -> State:
+    """Scale each client's gradient down to the norm, as ``torch.nn.utils.clip_grad_norm_`` does."""
+    norm_A = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients.values()]).sum(dim=0).sqrt()
+    clip_A = (clip_norm / (norm_A + _NORM_GUARD)).clamp_max(1.0)
+    return {name: g * clip_A.reshape(-1, *[1] * (g.dim() - 1)) for name, g in gradients.items()}
+
+
+class _Stepper:
+    """``Optimizer.stepper`` for stacked states: moves the first so many clients.
+
+    Clients move from step 0 on until their batches end, so that a step's number is the client's own.
+    """
+
+    def __init__(self, optimizer: Optimizer, lr_scale: float, state: State) -> None:
+        self._optimizer = optimizer
+        self._lr = optimizer.lr * lr_scale
+        self._first = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+        is_adam = optimizer.method == "adam"
+        self._second = {name: torch.zeros_like(tensor) for name, tensor in state.items()} if is_adam else {}
+
+    def step(self, state: State, gradients: Mapping[str, Tensor], number: int) -> None:
+        """Move the clients that have a gradient, in place; ``number`` counts steps from 0."""
+        for name, gradient in gradients.items():
+            active = len(gradient)
+            weight = state[name][:active]
+            if self._optimizer.weight_decay:
+                gradient = gradient + self._optimizer.weight_decay * weight
+            if self._second:
+                self._adam(name, weight, gradient, number + 1)
+            else:
+                speed = self._first[name][:active].mul_(self._optimizer.momentum).add_(gradient)
+                weight.sub_(speed, alpha=self._lr)
+
+    def _adam(self, name: str, weight: Tensor, gradient: Tensor, count: int) -> None:
+        beta_1, active = self._optimizer.momentum, len(gradient)
+        first = self._first[name][:active].lerp_(gradient, 1 - beta_1)
+        second = self._second[name][:active].mul_(ADAM_BETA_2).addcmul_(gradient, gradient, value=1 - ADAM_BETA_2)
+        scale = second.sqrt().div_(math.sqrt(1 - ADAM_BETA_2**count)).add_(ADAM_EPSILON)
+        weight.addcdiv_(first, scale, value=-self._lr / (1 - beta_1**count))
 
 
 def _steps(

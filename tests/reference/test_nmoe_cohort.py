@@ -117,15 +117,15 @@ def test_one_client_then_average_is_plain_sgd_bit_for_bit(optimizer):
 
     module = MlpExpert(hidden=(8, 5)).build(6, 4, generator())
     module.load_state_dict(states[0])
-    optimizer = torch.optim.SGD(
+    stepper = torch.optim.SGD(
         module.parameters(), lr=optimizer.lr, momentum=optimizer.momentum, weight_decay=optimizer.weight_decay
     )
     for index in plan:
-        optimizer.zero_grad()
+        stepper.zero_grad()
         losses.cross_entropy(module(x[index]), y[index]).mean().backward()
         if optimizer.clip_norm is not None:
             nn.utils.clip_grad_norm_(module.parameters(), optimizer.clip_norm)
-        optimizer.step()
+        stepper.step()
     federated = cohort.average(trained.states, [len(x)])
     assert all(torch.equal(federated[k], v) for k, v in module.state_dict().items())
 
