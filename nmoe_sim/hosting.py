@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from simpy.events import Event
 
 from nmoe_sim.checks import Layout
+from nmoe_sim.inference.channel import ChannelScores
 from nmoe_sim.inference.routing import Query, ask
 from nmoe_sim.inference.view import NetworkMonitor
 from nmoe_sim.placement.outcome import Placement
@@ -59,7 +60,8 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
 def _delay_s(learning: Learning, client: str, host: str) -> float:
     """Return the time of features to a host and of the output back."""
     simulation, costs = learning.simulation, learning.costs
-    there_s = simulation.mean_delay_s(client, host, costs.features_bytes)
+    features, num_features = learning.scenario.inference.features, learning.scenario.model.extractor.num_features
+    there_s = simulation.mean_delay_s(client, host, features.num_bytes(num_features), analog=features.is_analog)
     return there_s + simulation.mean_delay_s(host, client, costs.output_bytes)
 
 
@@ -75,11 +77,14 @@ def _demand_hz(learning: Learning) -> NDArray[np.float64]:
     pooled = torch.cat(learning.train_h)
     # every expert at home: where it will be is what the demand is for
     monitor = NetworkMonitor(learning.simulation, tuple(clients), 0.0)
+    channel_scores = ChannelScores.of(scenario.model.gate, learning.gates, clients)
     demand = np.zeros((len(clients), len(clients)))
     for i in range(len(clients)):
         pool = learning.train_h[i] if scenario.inference.samples == "local" else pooled
         rows = streams.generator("samples", i).permutation(len(pool))[:NUM_CALIBRATION]
         scores = gate_scores(learning.gate, [learning.gates[i]], pool[torch.from_numpy(rows)])[0].cpu().numpy()
+        if channel_scores is not None:
+            scores = scores + channel_scores(i, monitor.view())
         for k, row in enumerate(scores):
             query = Query(i * NUM_CALIBRATION + k, i, clients[i], i, row, scenario.model.top_k, streams)
             demand[i, ask(policy, query, monitor.view)] += 1.0

@@ -17,8 +17,10 @@ from simpy.events import Event, EventPriority
 
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.inference.routing import Query, RoutingPolicy, ask
-from nmoe_sim.inference.view import NetworkMonitor
+from nmoe_sim.inference.view import NetworkMonitor, NetworkView
 from nmoe_sim.inference.workload import Workload
+
+ChannelScores = Callable[[int, NetworkView], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class RequestCosts:
     features_bytes: int
     output_bytes: int
     """For each expert."""
+    features_analog: bool = False
+    """Whether features go on air as values, not as bits."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,8 @@ class Served:
 
     t_arrival_s: float
     experts: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    """Gate scores of these, as routing saw them."""
     arrived: list[int] = field(default_factory=list)
     """Experts whose outputs had arrived when the client combined them."""
     t_done_s: float | None = None
@@ -69,6 +75,8 @@ class Service:
         combines in time.
     view_period_s : float
         Age a policy's view of the network may have.
+    channel_scores : callable, optional
+        channel_scores(client, view) → float32 [N]: what a gate that looks at the channel adds to the scores.
     """
 
     def __init__(
@@ -84,6 +92,7 @@ class Service:
         deadline_s: float | None,
         at_deadline: Literal["wait", "expire", "combine"],
         view_period_s: float,
+        channel_scores: ChannelScores | None = None,
     ) -> None:
         self._simulation = simulation
         self._env = simulation.env
@@ -92,6 +101,7 @@ class Service:
         self._costs = costs
         self._policy = policy
         self._scores = scores
+        self._channel_scores = channel_scores
         self._top_k = top_k
         self._patience_s = np.inf if at_deadline == "wait" or deadline_s is None else deadline_s
         self._combine_late = at_deadline == "combine"
@@ -137,16 +147,13 @@ class Service:
         deadline_s = served.t_arrival_s + self._patience_s
         if env.now >= deadline_s:
             return
-        query = Query(
-            request_id,
-            client,
-            device.name,
-            client,
-            self._scores[client, sample],
-            self._top_k,
-            self._simulation.streams,
-        )
-        served.experts = ask(self._policy, query, self._monitor.view)
+        scores, view = self._scores[client, sample], self._monitor.view
+        if self._channel_scores is not None:
+            seen = view()
+            scores, view = scores + self._channel_scores(client, seen), lambda: seen
+        query = Query(request_id, client, device.name, client, scores, self._top_k, self._simulation.streams)
+        served.experts = ask(self._policy, query, view)
+        served.scores = scores[served.experts].tolist()
         by_host: dict[str, list[int]] = {}
         for expert in served.experts:
             by_host.setdefault(self._hosts[expert], []).append(expert)
@@ -182,7 +189,9 @@ class Service:
         """Have one host's experts answer."""
         network, costs = self._simulation.network, self._costs
         if host != client and not (
-            yield network.send(client, host, costs.features_bytes, "features", request_id=request_id)
+            yield network.send(
+                client, host, costs.features_bytes, "features", request_id=request_id, analog=costs.features_analog
+            )
         ):
             answers.lose(experts)
             return
