@@ -12,6 +12,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nmoe_sim.data_commands import add_data_commands
 from nmoe_sim.errors import InputError, NmoeSimError
 from nmoe_sim.version import __version__
 
@@ -147,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
         "--max-events", type=_num_events, metavar="N", help="most requests, jobs and hops (default: 200000)"
     )
 
+    text = "list data sets and fetch them"
+    add_data_commands(commands.add_parser("data", help=text, description=text, allow_abbrev=False), add_plugin_option)
     add("schema", _schema, "print the JSON Schema of a scenario")
     add("scenarios", _scenarios, "list the shipped scenarios")
     return parser

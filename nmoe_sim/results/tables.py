@@ -131,9 +131,9 @@ COMPUTE = Table(
         _float("flop", "declared cost", "FLOP"),
         _float("t_ready_s", "submitted", "s"),
         _float("t_start_s", "head of the queue", "s"),
-        _float("t_end_s", "done", "s"),
+        _float("t_end_s", "done, or broken off", "s"),
         _float("energy_j", "compute power x (t_end_s - t_start_s)", "J"),
-        _text("outcome", "completed"),
+        _text("outcome", "completed | aborted: the device went down"),
     ),
 )
 
@@ -165,6 +165,8 @@ ROUNDS = Table(
         _int("num_samples", "training samples of the client"),
         _int("bytes_down", "bytes to the client, end to end", "B"),
         _int("bytes_up", "bytes from the client, end to end", "B"),
+        _int("version", "version of the model that its update went into, from 1; null: none", nullable=True),
+        _int("staleness", "versions the model had gone on meanwhile; null: its update doesn't count", nullable=True),
     ),
 )
 
@@ -190,6 +192,7 @@ PARTITION = Table(
     (
         _text("client", "client"),
         _int("label", "class"),
+        _text("feature_skew", "how the client's images differ from the data set's; null: they don't", nullable=True),
         _int("num_train", "training samples"),
         _int("num_test", "samples of its local test set"),
     ),
@@ -218,6 +221,18 @@ HANDOVERS = Table(
         _text("to_station", "new base station"),
         _float("interruption_s", "for how long from then on nothing from or to it can start", "s"),
         _int("num_aborted", "hops under way that it broke off"),
+    ),
+)
+
+OUTAGES = Table(
+    "outages",
+    "a device's time away",
+    ("device", "t_down_s"),
+    (
+        _text("device", "device"),
+        _float("t_down_s", "when it went down", "s"),
+        _float("t_up_s", "when it came back; null: not in this run", "s", nullable=True),
+        _text("reason", "battery: empty, for good | churn: the family faults"),
     ),
 )
 
@@ -328,6 +343,7 @@ TABLES: dict[str, Table] = {
         PARTITION,
         POSITIONS,
         HANDOVERS,
+        OUTAGES,
         PLACEMENT,
         DEVICES,
         LINKS,
