@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from nmoe_sim.engine import device_profiles, handover, mobility, sharing, topologies
+from nmoe_sim.engine import device_profiles, faults, handover, mobility, sharing, topologies
 from nmoe_sim.engine.radio import antennas, channel, fading, link_adaptation, path_loss, shadowing
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference import arrivals, routing
@@ -41,6 +41,7 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
     ],
     "mobility": [mobility.Static, mobility.RandomWaypoint, mobility.GaussMarkov, mobility.Trace],
     "handover": [handover.NoHandover, handover.A3Handover],
+    "faults": [faults.NoFaults, faults.OnOff, faults.Trace],
     "device_profile": [
         device_profiles.Phone,
         device_profiles.RaspberryPi4,
@@ -99,6 +100,7 @@ _MEMBERS: Mapping[str, tuple[str, ...]] = {
     "device_profile": (),
     "mobility": ("trajectory",),
     "handover": ("rule",),
+    "faults": ("never", "outages"),
     "channel": ("build",),
     "path_loss": (
         "validity_range",

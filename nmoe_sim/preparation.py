@@ -206,6 +206,7 @@ def _learning(
         streams,
         mobility=scenario.mobility,
         handover=scenario.handover,
+        faults=scenario.faults,
     )
     _check_links(scenario, layout, simulation, costs.extractor_bytes)
     base = {"data": data.digest, "split": data.split_digest, "seed": scenario.seed, "device": device.type}

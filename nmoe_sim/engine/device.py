@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import ulp
 
 from simpy import Environment
-from simpy.events import Timeout
+from simpy.events import Event, Timeout
 
 from nmoe_sim.engine.energy import EnergyLedger
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.scenario.device_profile import DeviceProfile
 
 
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A job that hasn't ended, on a device that may go down before it has."""
+
+    number: int
+    request_id: int | None
+    stage: str | None
+    round: int | None
+    kind: str
+    flop: float
+    t_ready_s: float
+    t_start_s: float
+    t_end_s: float
+    done: Event
+
+
 class Device:
     """A device that runs one job after the other at ``flop_per_s``.
 
     Service times are known when a job is submitted, so the queue is a single number, the time the
-    device becomes free, and a job is a single event.
+    device becomes free. Where the device can't go down a job is a single event, and is booked at once; else it
+    is booked when it ends.
 
     Parameters
     ----------
@@ -27,24 +47,40 @@ class Device:
         Electrical power while transmitting, amplifier and transmit chain, above idle.
     recorder : Recorder
         Gets one ``compute`` row a job.
+    may_fail : bool
+        Whether the device may go down.
     """
 
     __slots__ = (
+        "_numbers",
+        "_open",
         "_rows",
-        "_spilled",
         "busy_s",
         "compute_w",
         "energy",
         "env",
         "flop_per_s",
         "free_at_s",
+        "is_up",
+        "may_fail",
         "name",
+        "num_outages",
+        "on_job",
         "profile",
         "rx_w",
         "tx_w",
     )
 
-    def __init__(self, env: Environment, name: str, profile: DeviceProfile, *, tx_w: float, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        name: str,
+        profile: DeviceProfile,
+        *,
+        tx_w: float,
+        recorder: Recorder,
+        may_fail: bool = False,
+    ) -> None:
         self.env = env
         self.name = name
         self.profile = profile
@@ -56,8 +92,15 @@ class Device:
         self.free_at_s = 0.0
         self.busy_s = {True: 0.0, False: 0.0}
         """Seconds computed, by whether it was for training."""
+        self.may_fail = may_fail
+        self.is_up = True
+        self.num_outages = 0
+        """How often it has gone down."""
+        self.on_job: Callable[[], None] | None = None
+        """Called when a job is queued, where somebody watches the battery."""
+        self._open: deque[_Job] = deque()
         self._rows = recorder.rows["compute"]
-        self._spilled = recorder.spilled
+        self._numbers = recorder.job_numbers
 
     def compute(
         self,
@@ -67,8 +110,11 @@ class Device:
         request_id: int | None = None,
         stage: str | None = None,
         round: int | None = None,
-    ) -> Timeout:
-        """Queue a job; the event returned fires when it is done.
+    ) -> Event:
+        """Queue a job; the event returned fires when it is done, or when the device goes down before.
+
+        The event's value tells whether it was done. A device that is down takes no job: the value is False at
+        once, and there is no row.
 
         Parameters
         ----------
@@ -79,6 +125,8 @@ class Device:
         request_id, stage, round
             What it is for; ``stage`` is None exactly in inference.
         """
+        if not self.is_up:
+            return Event(self.env).succeed(False)
         now = self.env.now
         start = self.free_at_s if self.free_at_s > now else now
         delay = start + flop / self.flop_per_s - now
@@ -86,30 +134,60 @@ class Device:
         if end < start:  # a service time below the clock's resolution
             delay += ulp(start)
             end = now + delay
+        self.free_at_s = end
+        number = next(self._numbers)
+        if self.may_fail:
+            done = Event(self.env)
+            job = _Job(number, request_id, stage, round, kind, flop, now, start, end, done)
+            self._open.append(job)
+            Timeout(self.env, delay).callbacks.append(lambda _: None if done.triggered else self._finish(job))
+            if self.on_job is not None:
+                self.on_job()
+            return done
         service_s = end - start
         energy_j = self.compute_w * service_s
         training = stage is not None
-        self.free_at_s = end
         self.busy_s[training] += service_s
         self.energy.add("compute", training, energy_j)
-        rows = self._rows
-        rows.append(
-            (
-                self._spilled["compute"] + len(rows),
-                request_id,
-                stage,
-                round,
-                self.name,
-                kind,
-                flop,
-                now,
-                start,
-                end,
-                energy_j,
-                "completed",
-            )
+        self._rows.append(
+            (number, request_id, stage, round, self.name, kind, flop, now, start, end, energy_j, "completed")
         )
-        return self.env.timeout(delay)
+        return self.env.timeout(delay, True)
+
+    def _finish(self, job: _Job) -> None:
+        self._open.popleft()
+        self._book(job, job.t_start_s, job.t_end_s, "completed")
+        job.done.succeed(True)
+
+    def _book(self, job: _Job, start_s: float, end_s: float, outcome: str) -> None:
+        energy_j, training = self.compute_w * (end_s - start_s), job.stage is not None
+        self.busy_s[training] += end_s - start_s
+        self.energy.add("compute", training, energy_j)
+        what = (job.number, job.request_id, job.stage, job.round, self.name, job.kind, job.flop)
+        self._rows.append((*what, job.t_ready_s, start_s, end_s, energy_j, outcome))
+
+    def go_down(self) -> None:
+        """Break off all jobs: that at the head of the queue draws what it has drawn, those behind it nothing."""
+        now = self.env.now
+        self.is_up = False
+        self.num_outages += 1
+        while self._open:
+            job = self._open[0]
+            if job.t_end_s <= now:  # just in time
+                self._finish(job)
+                continue
+            self._open.popleft()
+            self._book(job, min(job.t_start_s, now), now, "aborted")
+            job.done.succeed(False)
+        self.free_at_s = now
+
+    def come_up(self) -> None:
+        """Take jobs again."""
+        self.is_up = True
+
+    def computed_j(self) -> float:
+        """Return the energy of the job at the head of the queue, which isn't booked yet."""
+        return sum(self.compute_w * max(0.0, min(self.env.now, job.t_end_s) - job.t_start_s) for job in self._open)
 
     def backlog_s(self) -> float:
         """Return the seconds of work in the queue."""

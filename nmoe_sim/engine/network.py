@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 class _Payload:
-    __slots__ = ("analog", "attempt", "bits_left", "bits_to_go", "delivered", "dst", "hop", "id", "kind", "links",
+    __slots__ = ("analog", "at", "attempt", "bits_left", "bits_to_go", "delivered", "dst", "hop", "id", "kind", "links",
                  "n_bytes", "request_id", "round", "route", "src", "stage", "t_ready_s", "t_start_s", "tail",
                  "version")  # fmt: skip
 
@@ -54,6 +54,7 @@ class _Payload:
     ) -> None:
         self.id = id
         self.src = src
+        self.at = src  # who holds it, the sender of the hop it is on
         self.dst = dst
         self.route = route  # what is left of it
         self.version = version  # of the topology it was found in
@@ -83,8 +84,10 @@ class Network:
     payload from a device to itself takes no time and leaves no row.
 
     A hop that fails (HARQ gave a block up, no rate for too long, the link went away) leaves a row and is
-    tried again from where the payload is, over the route of then: in inference ``radio.retry.max_retries``
-    times a hop, with growing pauses; in training until it gets through. What is sent again is what is missing:
+    tried again from where the payload is, over the route of then, with growing pauses: in inference
+    ``radio.retry.max_retries`` times a hop; in training ``radio.retry.max_training_retries`` times, or until it gets
+    through. A device that goes down loses what it holds, and nobody tries further to get anything to it: such payloads
+    are given up at once (one that is on air elsewhere ends its hop, for nothing). What is sent again is what is missing:
     the blocks that were given up, and what had not been sent, as radio bearers do that acknowledge (RLC AM; at
     a handover, the old base station forwards what it has; that isn't charged to the backhaul; a device forwards
     nothing). What has reached ``dst`` isn't sent again over later hops either. A payload without a route is tried
@@ -132,6 +135,8 @@ class Network:
         self._quiet_until_s: dict[str, float] = {}
         self._num_payloads = 0
         self._num_broken_off = 0
+        self._open: dict[int, _Payload] = {}  # where devices may go down
+        self._watches = any(device.may_fail for device in devices.values())
         self._in_tail: dict[int, _Payload] = {}
 
     def send(
@@ -152,7 +157,8 @@ class Network:
         ``air.ANALOG_BPS_PER_HZ`` on every radio hop, and what noise does to it is told by the hops' ``sinr_db``. Relays
         forward what they receive; wires carry its values as floats, exactly. What is tried again is what is missing.
 
-        The event's value tells whether it was delivered; in training (``stage`` given) it always is.
+        The event's value tells whether it was delivered. It is False at once, and there is no row, while one of the
+        two is down.
 
         Raises
         ------
@@ -160,25 +166,38 @@ class Network:
             If nothing ever connects the two.
         """
         delivered = Event(self.env)
-        if src == dst:
-            return delivered.succeed(True)
+        if src == dst or not (self._devices[src].is_up and self._devices[dst].is_up):
+            return delivered.succeed(self._devices[src].is_up and self._devices[dst].is_up)
         version = self.topology.version
         try:
             route = self.topology.route(src, dst)
         except NoRouteError:
             if not self.topology.is_connectable(src, dst):
+                if self.topology.lacks_nodes:
+                    return delivered.succeed(False)
                 raise
             route = ()
         payload = _Payload(
             self._num_payloads, src, dst, route, version, n_bytes, kind, request_id, stage, round, delivered, analog
         )
         self._num_payloads += 1
+        if self._watches:
+            self._open[payload.id] = payload
         self._start_hop(payload, src)
         return delivered
 
     def quiet(self, name: str, until_s: float) -> None:
         """Let nothing start from or to a node until then."""
         self._quiet_until_s[name] = until_s
+
+    def lose(self, name: str) -> None:
+        """Give up every payload that a device holds, or that is for it; call it after the abort of its links."""
+        for payload in [one for one in self._open.values() if name in (one.at, one.dst)]:
+            self._end(payload, False)
+
+    def _end(self, payload: _Payload, delivered: bool) -> None:
+        self._open.pop(payload.id, None)
+        payload.delivered.succeed(delivered)
 
     def abort(self, links: Sequence[Link], outcome: Outcome) -> int:
         """Break off what is under way on links; returns how many transfers that were."""
@@ -198,6 +217,10 @@ class Network:
     # --- the life of a hop -----------------------------------------------------------------------------
 
     def _start_hop(self, payload: _Payload, at: str, t_ready_s: float | None = None) -> None:
+        payload.at = at
+        if self._watches and not (self._devices[at].is_up and self._devices[payload.dst].is_up):
+            self._end(payload, False)
+            return
         payload.t_ready_s = self.env.now if t_ready_s is None else t_ready_s
         if payload.version != self.topology.version or not payload.route:
             payload.version = self.topology.version
@@ -205,7 +228,10 @@ class Network:
                 payload.route = self.topology.route(at, payload.dst)
             except NoRouteError:
                 payload.route = ()
-                self._try_again(payload, at)
+                if self.topology.lacks_nodes and not self.topology.is_connectable(at, payload.dst):
+                    self._end(payload, False)
+                else:
+                    self._try_again(payload, at)
                 return
         before, payload.links = payload.links, payload.route if self.end_to_end else payload.route[:1]
         if payload.bits_left < payload.bits_to_go:  # some is at the end of the link before
@@ -222,6 +248,8 @@ class Network:
             self._put_on_air(payload)
 
     def _put_on_air(self, payload: _Payload) -> None:
+        if payload.delivered.triggered:  # given up meanwhile
+            return
         if payload.version != self.topology.version:  # something moved meanwhile
             links = payload.links
             if self._quiet_end_s(links) > self.env.now or not all(map(self.topology.is_up, links)):
@@ -319,15 +347,22 @@ class Network:
         payload.attempt = 0
         payload.bits_left = payload.bits_to_go
         at = payload.links[-1].dst.name
+        if payload.delivered.triggered:  # given up meanwhile
+            return
         if at == payload.dst:
-            payload.delivered.succeed(True)
+            self._end(payload, True)
         else:
             self._start_hop(payload, at)
 
     def _try_again(self, payload: _Payload, at: str) -> None:
+        if payload.delivered.triggered:
+            return
         retry = self._retry
-        if payload.stage is None and payload.attempt >= retry.max_retries:
-            payload.delivered.succeed(False)
+        most = retry.max_retries if payload.stage is None else retry.max_training_retries
+        if not (self._devices[at].is_up and self._devices[payload.dst].is_up) or (
+            most is not None and payload.attempt >= most
+        ):
+            self._end(payload, False)
             return
         if payload.attempt >= MAX_ATTEMPTS:
             raise RunError(
@@ -337,7 +372,11 @@ class Network:
         payload.attempt += 1
         pause_s = min(retry.max_backoff_s, retry.backoff_s * 2.0 ** min(payload.attempt - 1, 60))
         pause = Timeout(self.env, pause_s)
-        pause.callbacks.append(lambda _: self._start_hop(payload, at, t_ready_s=payload.t_ready_s))
+        pause.callbacks.append(lambda _: self._after_pause(payload, at))
+
+    def _after_pause(self, payload: _Payload, at: str) -> None:
+        if not payload.delivered.triggered:  # else given up meanwhile
+            self._start_hop(payload, at, t_ready_s=payload.t_ready_s)
 
     def _book(
         self, payload: _Payload, hop: int, link: Link, leg: Leg, tail_s: float, bytes_sent: int, outcome: Outcome

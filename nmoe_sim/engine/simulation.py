@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from simpy import Environment
+from simpy.events import Event
 
 from nmoe_sim.engine.air import Air
+from nmoe_sim.engine.availability import Availability, Reason
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.ether import Ether, tx_power_w
 from nmoe_sim.engine.mobility import MobilitySpec, trajectory_of
@@ -26,6 +28,7 @@ from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.scenario import RadioSection
 
 if TYPE_CHECKING:
+    from nmoe_sim.engine.faults import FaultsSpec, Outage
     from nmoe_sim.engine.handover import HandoverSpec
 
 
@@ -50,6 +53,7 @@ class Simulation:
     groups: list[PlannedTogether]
     recorder: Recorder
     streams: RandomStreams
+    availability: Availability
     _outlook: dict[tuple[int, int], Outlook] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -63,6 +67,7 @@ class Simulation:
         *,
         mobility: MobilitySpec | None = None,
         handover: HandoverSpec | None = None,
+        faults: FaultsSpec | None = None,
         analog: bool = False,
     ) -> Simulation:
         """Set up a run.
@@ -80,6 +85,8 @@ class Simulation:
             How devices move; not at all by default.
         handover : HandoverSpec, optional
             When a device that moves changes its base station; never by default.
+        faults : FaultsSpec, optional
+            When devices are away; never by default.
         analog : bool
             Whether links can carry analog payloads too.
         """
@@ -87,11 +94,13 @@ class Simulation:
         recorder = recorder or Recorder()
         moves = mobility is not None and not mobility.is_static
         topology = topology.movable() if moves else topology
+        churns = faults is not None and not faults.never
         devices = {}
         for node in topology.nodes:
             profile = profiles[node.name]
             tx_w = profile.tx_circuit_w + tx_power_w(radio, node) / profile.amplifier_efficiency
-            devices[node.name] = Device(env, node.name, profile, tx_w=tx_w, recorder=recorder)
+            may_fail = profile.battery_j is not None or (churns and node.kind == "device")
+            devices[node.name] = Device(env, node.name, profile, tx_w=tx_w, recorder=recorder, may_fail=may_fail)
         trajectory = None
         if mobility is not None and moves:
             trajectory = trajectory_of(mobility, topology, streams.uniform)
@@ -99,7 +108,8 @@ class Simulation:
         ether = Ether.build(topology, radio, streams, trajectory, step_s)
         groups, media = _media(env, topology, radio, ether, analog)
         network = Network(env, topology, devices, media, recorder, radio, streams)
-        simulation = cls(env, topology, devices, network, ether, groups, recorder, streams)
+        availability = Availability(env, topology, devices, network, recorder)
+        simulation = cls(env, topology, devices, network, ether, groups, recorder, streams, availability)
         if len(topology.base_stations) > 1:
             simulation.attach_to_strongest()
         if mobility is not None and trajectory is not None:
@@ -118,7 +128,36 @@ class Simulation:
                 on_handover=network.quiet,
             )
             env.process(sample_links(simulation, mobility.record_every_s))
+        if faults is not None and churns:
+            names = [node.name for node in topology.devices]
+            for name, outages in zip(names, faults.outages(names, streams), strict=True):
+                env.process(simulation._churn(name, outages))
         return simulation
+
+    def _churn(self, device: str, outages: Iterator[Outage]) -> Generator[Event, Any, None]:
+        """Take a device down and up; the process may not end."""
+        env, availability = self.env, self.availability
+        for t_down_s, t_up_s in outages:
+            yield env.timeout(max(0.0, t_down_s - env.now))
+            if availability.why_down(device) is not None:  # for good
+                return
+            availability.take_down(device, "churn")
+            yield env.timeout(max(0.0, t_up_s - env.now))
+            availability.bring_up(device)
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether a device may go down, or a payload of training be given up."""
+        given_up = self.ether.radio.retry.max_training_retries is not None
+        return given_up or any(device.may_fail for device in self.devices.values())
+
+    def is_up(self, device: str) -> bool:
+        """Tell whether a device is up now."""
+        return self.devices[device].is_up
+
+    def why_down(self, device: str) -> Reason | None:
+        """Return why a device is down now; None: it is up."""
+        return self.availability.why_down(device)
 
     @property
     def is_static(self) -> bool:
@@ -172,7 +211,7 @@ class Simulation:
                 analog_bps.update(zip(index, rates_now[len(index) :], strict=False))
             self._outlook.clear()
             self._outlook[key] = Outlook(
-                self.topology if self.is_static else self.topology.snapshot(),
+                self.topology if self.is_static and not self.can_fail else self.topology.snapshot(),
                 rates_bps,
                 analog_bps,
                 sinr,

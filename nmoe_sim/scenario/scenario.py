@@ -21,7 +21,9 @@ class RetrySection(Spec):
     """What happens to a hop that failed: it is tried again, after a pause that doubles from attempt to attempt."""
 
     max_retries: Annotated[int, Field(ge=0, le=1000)] = 3
-    """Further attempts at a hop in inference, then the payload is given up; training goes on until it gets through."""
+    """Further attempts at a hop in inference, then the payload is given up."""
+    max_training_retries: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """The same in training; null: until it gets through."""
     backoff_s: Positive = 0.01
     """Pause before the first of them; an engineering assumption."""
     max_backoff_s: Positive = 1.0
@@ -146,6 +148,8 @@ class Scenario(Document):
     """How devices move."""
     handover: Annotated[Any, Family("handover", default="a3")]
     """When a device that moves changes its base station."""
+    faults: Annotated[Any, Family("faults", default="none")]
+    """When devices are away."""
     devices: tuple[Annotated[DeviceProfile, Family("device_profile", key="profile")], ...] = ()
     """Groups of devices, in order; empty: all are phones."""
     model: ModelSection

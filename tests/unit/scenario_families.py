@@ -101,6 +101,10 @@ class A3(Spec):
     kind: ClassVar[str] = "a3"
 
 
+class NoFaults(Spec):
+    kind: ClassVar[str] = "none"
+
+
 class Rayleigh(Spec):
     kind: ClassVar[str] = "rayleigh"
     coherence_s: NonNegative = 0.01
@@ -179,6 +183,7 @@ FAMILIES: Families = {
     "topology": _table(Cell, Star),
     "mobility": _table(Static),
     "handover": _table(A3),
+    "faults": _table(NoFaults),
     "antenna": _table(Isotropic),
     "channel": _table(Model),
     "path_loss": _table(Umi, LogDistance),
