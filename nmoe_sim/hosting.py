@@ -69,20 +69,18 @@ def _demand_hz(learning: Learning) -> NDArray[np.float64]:
     """Return the rate at which each client would ask each expert [C, E]."""
     import torch
 
-    from nmoe_sim.nmoe.evaluate import gate_scores
-
     scenario, clients = learning.scenario, learning.clients
     streams = RandomStreams(scenario.seed, "calibration/")  # not the draws of the requests themselves
     policy = scenario.inference.routing
-    pooled = torch.cat(learning.train_h)
+    local = scenario.inference.samples == "local"
     # every expert at home: where it will be is what the demand is for
     monitor = NetworkMonitor(learning.simulation, tuple(clients), 0.0)
     channel_scores = ChannelScores.of(scenario.model.gate, learning.gates, clients)
     demand = np.zeros((len(clients), len(clients)))
     for i in range(len(clients)):
-        pool = learning.train_h[i] if scenario.inference.samples == "local" else pooled
-        rows = streams.generator("samples", i).permutation(len(pool))[:NUM_CALIBRATION]
-        scores = gate_scores(learning.gate, [learning.gates[i]], pool[torch.from_numpy(rows)])[0].cpu().numpy()
+        num_samples = learning.data.num_train[i] if local else sum(learning.data.num_train)
+        rows = streams.generator("samples", i).permutation(num_samples)[:NUM_CALIBRATION]
+        scores = learning.train_scores(i, torch.from_numpy(rows), local=local).cpu().numpy()
         if channel_scores is not None:
             scores = scores + channel_scores(i, monitor.view())
         for k, row in enumerate(scores):

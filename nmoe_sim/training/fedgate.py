@@ -8,35 +8,39 @@ gets them by fetching the experts once or by sending features, each charged to t
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
+from simpy.events import Event
 
 from nmoe_sim.nmoe.optimizer import Optimizer
+from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Count, NonNegative
-from nmoe_sim.scenario.spec import Spec
-from nmoe_sim.training.extraction import curve
-from nmoe_sim.training.learning import Learning, batch_plans, checked_values, evaluated_rounds, settings_of
-from nmoe_sim.training.rounds import Round, StageClock, Steps
+from nmoe_sim.training.clock import StageClock, Steps
+from nmoe_sim.training.federation.federation import RoundCosts
+from nmoe_sim.training.federation.history import History, Work
+from nmoe_sim.training.federation.learners import HeadLearner
+from nmoe_sim.training.federation.memory import Memory, Outcome, whole
+from nmoe_sim.training.federation.stage import FederatedStage
+from nmoe_sim.training.learning import Learning, checked_values, is_evaluated
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from simpy.events import Event
     from torch import Tensor
 
-    from nmoe_sim.nmoe.cohort import State
+    from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss
+    from nmoe_sim.nmoe.values import Checkpoint
 
 STAGE = "gate"
 
 
-class FedGate(Spec):
+class FedGate(FederatedStage):
     """Partially synchronised gates; ``synchronise`` also gives the two baselines."""
 
     kind: ClassVar[str] = "fedgate"
+    needs_one_model: ClassVar[bool] = False
 
-    rounds: Count = 20
-    """Rounds of local training and averaging."""
+    optimizer: Optimizer = Optimizer(lr=0.1)
+    """Local training in each round."""
     synchronise: Literal["shared", "all", "none"] = "shared"
     """Parts averaged in a round: ``shared`` is FedGate, ``all`` FedAvg on the whole gate, ``none`` local gates."""
     exchange: Literal["experts", "outputs"] = "experts"
@@ -46,10 +50,6 @@ class FedGate(Spec):
     top_k: Count | None = None
     """Experts in the mixture the gate is trained on; null: ``model.top_k``, but two where that is one, since the
     weight of a single expert is 1 and teaches nothing."""
-    optimizer: Optimizer = Optimizer(lr=0.1)
-    """Local training in each round."""
-    evaluate_every: Count = 5
-    """Rounds between two points of the learning curve."""
 
     def mixture_size(self, top_k: int, num_experts: int) -> int:
         """Return how many experts a training sample's mixture has, given ``model.top_k``."""
@@ -59,38 +59,35 @@ class FedGate(Spec):
         """Return how many experts a client holds at a time in this stage."""
         return num_experts if self.exchange == "experts" else 1
 
-    def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:
+    def clock(self, learning: Learning) -> Generator[Event, None, History]:
         """See ``Stage``."""
-        from nmoe_sim.nmoe.cost import average_flop, num_elements, tensor_bytes
+        yield from self._exchange(learning, learning.clock(STAGE))
+        history = yield from self.federate(learning, STAGE, self._costs(learning))
+        _, moved_bytes = self._moved(learning)
+        if moved_bytes and self.protocol.has_server:
+            yield learning.clock(STAGE).broadcast(moved_bytes, "model_down")
+        return history
 
-        clock = learning.clock(STAGE)
-        synchronised = self._synchronised(learning.gate.state_dict())
-        moved_bytes, num_values = tensor_bytes(synchronised), num_elements(synchronised)
-        sample_flop = self._step_flop(learning)
-        yield from self._exchange(learning, clock)
+    def _moved(self, learning: Learning) -> tuple[list[str], int]:
+        """Return the names and bytes of the parts that are synchronised."""
+        from nmoe_sim.nmoe.cost import tensor_bytes
 
-        def local_training(client: int) -> Steps:
-            if moved_bytes:
-                yield clock.down(client, moved_bytes, "model_down")
-            num_samples = learning.data.num_train[client] * self.optimizer.epochs
-            yield clock.job(client, sample_flop * num_samples, "local_train")
-            if moved_bytes:
-                yield clock.up(client, moved_bytes, "model_up")
+        state = learning.gate.state_dict()
+        names = [n for n in state if self.synchronise == "all" or (self.synchronise, n[:7]) == ("shared", "shared.")]
+        return names, tensor_bytes({name: state[name] for name in names})
 
-        for _ in range(self.rounds):
-            clock.begin_round()
-            yield clock.each(local_training)
-            if moved_bytes:
-                yield clock.server_job(average_flop(num_values, len(learning.clients)), "aggregate")
-            clock.end_round()
-        if moved_bytes:
-            yield clock.broadcast(moved_bytes, "model_down")
-        return clock.rounds
+    def _costs(self, learning: Learning) -> RoundCosts:
+        from nmoe_sim.nmoe.cost import average_flop, num_elements
 
-    def _synchronised(self, state: State) -> State:
-        if self.synchronise == "none":
-            return {}
-        return {name: t for name, t in state.items() if self.synchronise == "all" or name.startswith("shared.")}
+        state, (names, _) = learning.gate.state_dict(), self._moved(learning)
+        down_bytes, up_bytes = self.moved_bytes(state, names)
+        sample_flop, epochs = self._step_flop(learning), self.optimizer.epochs
+        return RoundCosts(
+            down_bytes=down_bytes,
+            up_bytes=up_bytes,
+            train_flop=[sample_flop * num_samples * epochs for num_samples in learning.data.num_train],
+            mean_flop=average_flop(num_elements({name: state[name] for name in names}), 1) if names else 0.0,
+        )
 
     def _exchange(self, learning: Learning, clock: StageClock) -> Steps:
         """Get every client the experts' outputs for its samples."""
@@ -138,51 +135,59 @@ class FedGate(Spec):
             y,
         )
 
-    def values(self, learning: Learning, rounds: list[Round]) -> None:
+    def values(self, learning: Learning, history: History) -> None:
         """See ``Stage``."""
-        from nmoe_sim.nmoe.cohort import unstack
-
         model = learning.scenario.model
-        settings = {**settings_of(self), "top_k": model.top_k, "combine": model.combine}
+        settings = {**self.settings(history), "top_k": model.top_k, "combine": model.combine}
         values = learning.store.compute(
-            STAGE, settings, lambda: checked_values(learning, STAGE, lambda: self.train(learning))
+            STAGE,
+            settings,
+            lambda checkpoint: checked_values(learning, STAGE, self._train(learning, history, checkpoint).tensors()),
         )
-        device = learning.data.test_x.device
-        names = learning.gate.state_dict()
-        learning.gates = unstack({name: values[name].to(device) for name in names})
-        learning.record_rounds(STAGE, rounds, values["losses"].numpy().astype(np.float64))
-        points = {int(r): float(v) for r, v in values["curve.accuracy_nmoe"].tolist()}
-        learning.record_curve(STAGE, rounds, "accuracy_nmoe", points)
+        outcome = Outcome.from_tensors(values, learning.data.test_x.device)
+        learning.gates = [outcome.state(client) for client in range(len(learning.clients))]
+        learning.record_history(STAGE, self, history, outcome)
 
-    def train(self, learning: Learning) -> dict[str, Tensor]:
-        """Compute all rounds; returns stacked gates, losses and the learning curve."""
+    def _train(self, learning: Learning, history: History, checkpoint: Checkpoint) -> Outcome:
+        """Compute all rounds."""
+        clients = range(len(learning.clients))
+
+        def evaluate(version: int, memory: Memory) -> dict[str, float]:
+            if not is_evaluated(version, len(history.steps), self.evaluate_every):
+                return {}
+            gates = [whole(memory.models, memory.personal, client) for client in clients]
+            return {"accuracy_nmoe": learning.nmoe_accuracy(gates)}
+
+        memory = self.replay(
+            learning,
+            STAGE,
+            "stage 3: gate (FedGate)",
+            history,
+            HeadLearner(
+                learning, STAGE, self.optimizer, self.rounds, learning.gate, lambda works: self._loss(learning, works)
+            ),
+            [learning.gate.state_dict()] * len(clients),
+            self._moved(learning)[0],
+            evaluate,
+            checkpoint,
+        )
+        return Outcome.of(memory, len(history.works))
+
+    def _loss(self, learning: Learning, works: Sequence[Work]) -> HeadLoss:
+        """Return the loss of a cohort: the mixture's own, with noise on the scores."""
         import torch
 
-        from nmoe_sim.nmoe.cohort import average, stack, unstack
         from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
-        from nmoe_sim.nmoe.randomness import torch_generator
-        from nmoe_sim.nmoe.stacked import HeadBatch, train_heads
 
-        data, model, streams = learning.data, learning.scenario.model, learning.simulation.streams
+        clients = [work.client for work in works]
+        labels = torch.cat([learning.data.train_y[client] for client in clients])
+        outputs = torch.cat([learning.train_outputs[client] for client in clients])
+        model, streams = learning.scenario.model, learning.simulation.streams
         top_k = self.mixture_size(model.top_k, len(learning.clients))
-        labels, outputs = torch.cat(data.train_y), torch.cat(learning.train_outputs)
-        stacked = stack([learning.gate.state_dict()] * len(learning.clients))
-        synchronised = list(self._synchronised(learning.gate.state_dict()))
-        evaluated = set(evaluated_rounds(self.rounds, self.evaluate_every))
-        losses, points = [], {}
-
-        def noise(batch: HeadBatch, like_ABN: Tensor) -> Tensor:
-            """Draw each client's noise from a stream of its own, whoever else is in the batch."""
-            noise_ABN = torch.zeros(like_ABN.shape, dtype=like_ABN.dtype)
-            widths = batch.mask_AB.sum(dim=1).tolist()
-            for i, (client, width) in enumerate(zip(batch.clients_A.tolist(), widths, strict=True)):
-                generator = torch_generator(streams, "gate_noise", client, number, batch.step)
-                noise_ABN[i, :width] = torch.randn((width, like_ABN.shape[-1]), generator=generator)
-            return noise_ABN.to(like_ABN.device)
 
         def loss(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
             values_AB = mixture_loss(
-                out_ABN + self.noise_std * noise(batch, out_ABN),
+                out_ABN + self.noise_std * score_noise(streams, works, batch, out_ABN),
                 outputs[batch.rows_AB],
                 labels[batch.rows_AB],
                 top_k=top_k,
@@ -190,22 +195,19 @@ class FedGate(Spec):
             )
             return masked_mean(values_AB, batch.mask_AB)
 
-        with learning.progress("stage 3: gate (FedGate)", self.rounds) as advance:
-            for number in range(self.rounds):
-                stacked, loss_N = train_heads(
-                    learning.gate,
-                    stacked,
-                    learning.train_h,
-                    batch_plans(learning, STAGE, self.optimizer, number),
-                    loss,
-                    self.optimizer,
-                    lr_scale=self.optimizer.lr_scale(number, self.rounds),
-                )
-                if synchronised:
-                    mean = average(unstack(stacked), learning.weights, synchronised)
-                    stacked.update({name: tensor.expand_as(stacked[name]).clone() for name, tensor in mean.items()})
-                losses.append(loss_N)
-                if number in evaluated:
-                    points[number] = learning.nmoe_accuracy(unstack(stacked))
-                advance()
-        return {**stacked, "losses": torch.from_numpy(np.stack(losses)), "curve.accuracy_nmoe": curve(points)}
+        return loss
+
+
+def score_noise(streams: RandomStreams, works: Sequence[Work], batch: HeadBatch, like_ABN: Tensor) -> Tensor:
+    """Draw standard normal noise on scores, each client's from a stream of its own, whoever else is in the batch."""
+    import torch
+
+    from nmoe_sim.nmoe.randomness import torch_generator
+
+    noise_ABN = torch.zeros(like_ABN.shape, dtype=like_ABN.dtype)
+    widths = batch.mask_AB.sum(dim=1).tolist()
+    for i, (position, width) in enumerate(zip(batch.clients_A.tolist(), widths, strict=True)):
+        work = works[position]
+        generator = torch_generator(streams, "gate_noise", work.client, work.counter, batch.step)
+        noise_ABN[i, :width] = torch.randn((width, like_ABN.shape[-1]), generator=generator)
+    return noise_ABN.to(like_ABN.device)

@@ -1,0 +1,115 @@
+"""Without rounds: a client begins again when it is through, and the model moves on with what arrives."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Generator
+from typing import ClassVar
+
+from simpy import Process
+from simpy.events import Event
+
+from nmoe_sim.scenario.quantities import Count, Fraction, NonNegative, Positive
+from nmoe_sim.training.clock import AGAIN_S, BATTERY
+from nmoe_sim.training.federation.federation import Federation
+from nmoe_sim.training.federation.history import Attempt, Rule
+from nmoe_sim.training.federation.protocols.base import ProtocolSpec, stop
+
+
+class _WithoutRounds(ProtocolSpec):
+    """The selection's number of clients are at work at a time; who is through is replaced at once."""
+
+    has_rounds: ClassVar[bool] = False
+    rule: ClassVar[Rule]
+
+    staleness_exponent: NonNegative = 0.5
+    """An update that is s versions old counts (1 + s)^−exponent."""
+
+    @abstractmethod
+    def buffer_size(self) -> int:
+        """Return how many updates make a version."""
+
+    @abstractmethod
+    def scale(self, staleness: int) -> float:
+        """Return the factor on an update that is so many versions old."""
+
+    def clock(self, federation: Federation) -> Generator[Event, None, None]:
+        """See ``ProtocolSpec``."""
+        clock, env = federation.clock, federation.simulation.env
+        running: dict[int, tuple[Attempt, Process]] = {}
+        buffer: list[Attempt] = []
+        while federation.version < federation.rounds:
+            missing = federation.selection.number(len(federation.clients)) - len(running)
+            # a client's turn, not the version, moves selections on: several may begin with one version
+            for client in federation.select(len(federation.history.attempts), missing) if missing else ():
+                federation.busy.add(client)
+                attempt = clock.begin(client, federation.turn(client))
+                running[client] = attempt, clock.start(attempt, federation.part(attempt))
+            if not running:
+                if all(reason == BATTERY for reason in federation.reasons()):
+                    return  # nobody is left; the versions made are what there is
+                yield env.timeout(AGAIN_S)
+                continue
+            yield env.any_of([process for _, process in running.values()])
+            for client, (attempt, process) in list(running.items()):
+                if process.triggered:
+                    del running[client]
+                    federation.busy.discard(client)
+                    if process.value:
+                        buffer.append(attempt)
+            while len(buffer) >= self.buffer_size() and federation.version < federation.rounds:
+                taken, buffer = buffer[: self.buffer_size()], buffer[self.buffer_size() :]
+                yield from federation.aggregate(len(taken), None, with_reports=True)
+                works = federation.history.works
+                scales = [self.scale(federation.version - works[a.work].base) for a in taken if a.work is not None]
+                federation.close(self.rule, list(zip(taken, scales, strict=True)))
+        for attempt in buffer:
+            attempt.reason = "unfinished"
+        for _, process in running.values():
+            stop(process, "unfinished")
+
+
+class Asynchronous(_WithoutRounds):
+    """Every update makes a version, w ← (1 − a) w + a w_i with a = mixing · (1 + s)^−exponent (FedAsync).
+
+    Source: Xie, Koyejo and Gupta, "Asynchronous Federated Optimization", 2019, arXiv 1903.03934,
+    polynomial staleness. ``rounds`` counts versions.
+    """
+
+    kind: ClassVar[str] = "asynchronous"
+    rule: ClassVar[Rule] = "mix"
+
+    mixing: Fraction = 0.6
+    """Weight a of a fresh update."""
+
+    def buffer_size(self) -> int:
+        """One."""
+        return 1
+
+    def scale(self, staleness: int) -> float:
+        """Return a."""
+        return self.mixing * (1.0 + staleness) ** -self.staleness_exponent
+
+
+class Buffered(_WithoutRounds):
+    """Every ``buffer`` updates make a version, w ← w + (η/K) Σ (1 + s_i)^−exponent (w_i − b_i) (FedBuff).
+
+    Source: Nguyen et al., "Federated Learning with Buffered Asynchronous Aggregation", AISTATS 2022,
+    arXiv 2106.06639. ``rounds`` counts versions.
+    """
+
+    kind: ClassVar[str] = "buffered"
+    rule: ClassVar[Rule] = "add"
+
+    buffer: Count = 3
+    """Updates K that make a version."""
+    server_lr: Positive = 1.0
+    """Server's learning rate η."""
+
+    def buffer_size(self) -> int:
+        """Return K."""
+        return self.buffer
+
+    def scale(self, staleness: int) -> float:
+        """Return (η/K) (1 + s)^−exponent."""
+        return self.server_lr / self.buffer * (1.0 + staleness) ** -self.staleness_exponent

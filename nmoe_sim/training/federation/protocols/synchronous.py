@@ -1,0 +1,158 @@
+"""Rounds with a server: all are waited for, or only until a deadline, or only the first so many."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from simpy import Process
+from simpy.events import Event
+
+from nmoe_sim.scenario.quantities import Positive
+from nmoe_sim.training.federation.federation import Federation
+from nmoe_sim.training.federation.history import Attempt
+from nmoe_sim.training.federation.protocols.base import ProtocolSpec, stop
+
+if TYPE_CHECKING:
+    from nmoe_sim.training.federation.selection import Selection
+
+Running = dict[int, tuple[Attempt, Process]]
+"""Clients that are at work."""
+
+
+class Synchronous(ProtocolSpec):
+    """All selected clients are waited for; who goes down or loses a payload is out of the round.
+
+    With FedSC the matrices on the round's model are exchanged first, then the clients train.
+    """
+
+    kind: ClassVar[str] = "synchronous"
+
+    def clock(self, federation: Federation) -> Generator[Event, None, None]:
+        """See ``ProtocolSpec``."""
+        clock, env = federation.clock, federation.simulation.env
+        for number in range(federation.rounds):
+            yield from federation.await_candidate()
+            attempts = federation.open_round(number, federation.select(number))
+            reports: list[int] = []
+            steps = federation.part
+            if federation.costs.report is not None:
+                told = [clock.start(attempt, federation.report(attempt)) for attempt in attempts]
+                yield env.all_of(told)
+                attempts = [a for a, process in zip(attempts, told, strict=True) if process.value]
+                reports = [attempt.client for attempt in attempts]
+                flop = 2 * federation.costs.report.mean_flop * len(attempts)  # the mean of all, and of all but each
+                yield clock.server_job(flop, "aggregate", number)
+                steps = federation.train_after_report
+            trained = [clock.start(attempt, steps(attempt)) for attempt in attempts]
+            yield env.all_of(trained)
+            arrived = [a for a, process in zip(attempts, trained, strict=True) if process.value]
+            yield from federation.aggregate(len(arrived), number, with_reports=False)
+            federation.close("average", [(attempt, 1.0) for attempt in arrived], reports)
+
+
+class _Impatient(ProtocolSpec):
+    """Rounds that end before everybody is through. With FedSC a matrix travels with the update."""
+
+    @abstractmethod
+    def asked(self, selection: Selection, num_clients: int) -> int | None:
+        """Return how many clients begin a round; None: as many as the selection takes."""
+
+    @abstractmethod
+    def wait(
+        self, federation: Federation, processes: Sequence[Process], start_s: float
+    ) -> Generator[Event, None, None]:
+        """Wait until the round is over."""
+
+    @property
+    def keeps_late(self) -> bool:
+        """Whether clients that aren't through go on."""
+        return False
+
+    def clock(self, federation: Federation) -> Generator[Event, None, None]:
+        """See ``ProtocolSpec``."""
+        clock, running = federation.clock, Running()
+        asked = self.asked(federation.selection, len(federation.clients))
+        for number in range(federation.rounds):
+            yield from federation.await_candidate()
+            start_s = clock.now_s
+            for attempt in federation.open_round(number, federation.select(number, asked)):
+                federation.busy.add(attempt.client)
+                running[attempt.client] = attempt, clock.start(attempt, federation.part(attempt))
+            yield from self.wait(federation, [process for _, process in running.values()], start_s)
+            arrived = []
+            for client, (attempt, process) in list(running.items()):
+                if process.triggered or not self.keeps_late:
+                    stop(process, self.kind)
+                    if process.triggered and process.value:
+                        arrived.append(attempt)
+                    del running[client]
+                    federation.busy.discard(client)
+            yield from federation.aggregate(len(arrived), number, with_reports=True)
+            federation.close("average", [(attempt, 1.0) for attempt in arrived])
+        for _, process in running.values():
+            stop(process, "unfinished")
+
+
+class Deadline(_Impatient):
+    """A round ends at the deadline, or when all its clients are through.
+
+    A late update is dropped, or kept: its client goes on while the others begin the next round,
+    and it counts in the round in which it arrives, as a change of the version that it started from.
+    """
+
+    kind: ClassVar[str] = "deadline"
+
+    deadline_s: Positive
+    """Time from the round's start."""
+    late: Literal["drop", "keep"] = "drop"
+    """What becomes of clients that aren't through: given up, or kept for a later round."""
+
+    @property
+    def keeps_late(self) -> bool:
+        """Whether clients that aren't through go on."""
+        return self.late == "keep"
+
+    def asked(self, selection: Selection, num_clients: int) -> int | None:
+        """See ``_Impatient``."""
+        return None
+
+    def wait(
+        self, federation: Federation, processes: Sequence[Process], start_s: float
+    ) -> Generator[Event, None, None]:
+        """See ``_Impatient``."""
+        env = federation.simulation.env
+        yield env.any_of([env.all_of(processes), env.timeout(start_s + self.deadline_s - env.now)])
+
+
+class OverSelection(_Impatient):
+    """More clients begin than are needed; the round ends with the first so many updates (Bonawitz et al. 2019).
+
+    Needed are as many as the selection's ``share`` says.
+    """
+
+    kind: ClassVar[str] = "over_selection"
+
+    spare: Positive = 0.3
+    """Further clients that begin, as a share of those needed; rounded up."""
+
+    def check(self, selection: Selection) -> None:
+        """Refuse a selection that leaves no clients to spare."""
+        if selection.share == 1.0:
+            raise ValueError(
+                "over_selection needs clients to spare, and selection.share 1 takes all; lower selection.share"
+            )
+
+    def asked(self, selection: Selection, num_clients: int) -> int | None:
+        """See ``_Impatient``."""
+        return min(num_clients, math.ceil((1 + self.spare) * selection.number(num_clients)))
+
+    def wait(
+        self, federation: Federation, processes: Sequence[Process], start_s: float
+    ) -> Generator[Event, None, None]:
+        """See ``_Impatient``."""
+        needed = federation.selection.number(len(federation.clients))
+        while any(not p.triggered for p in processes) and sum(p.triggered and p.value for p in processes) < needed:
+            yield federation.simulation.env.any_of([p for p in processes if not p.triggered])

@@ -1,0 +1,117 @@
+"""What all federated stages share: their settings, their rounds on the clock, their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import model_validator
+from simpy.events import Event
+
+from nmoe_sim.nmoe.optimizer import Optimizer
+from nmoe_sim.scenario.quantities import Count
+from nmoe_sim.scenario.spec import Family, Spec
+from nmoe_sim.training.federation.federation import Federation, RoundCosts
+from nmoe_sim.training.federation.history import History
+from nmoe_sim.training.federation.replay import Learner, Replay
+
+if TYPE_CHECKING:
+    from nmoe_sim.nmoe.cohort import State
+    from nmoe_sim.nmoe.values import Checkpoint
+    from nmoe_sim.training.federation.memory import Memory
+    from nmoe_sim.training.learning import Learning
+
+
+class FederatedStage(Spec):
+    """A stage in which clients train a common model, or a common part of it."""
+
+    kind: ClassVar[str] = ""
+    needs_one_model: ClassVar[bool] = True
+    """Whether all clients need the same model in the end, also where they have one each (gossip)."""
+
+    rounds: Count = 20
+    """Versions of the model: rounds, or what the server aggregates where there are none."""
+    optimizer: Optimizer = Optimizer()
+    """Local training in each round."""
+    evaluate_every: Count = 5
+    """Rounds between two points of the learning curve."""
+    local_update: Annotated[Any, Family("local_update", default="sgd")]
+    """What a client adds to its gradients."""
+    server_update: Annotated[Any, Family("server_update", default="average")]
+    """What the server makes of the mean."""
+    protocol: Annotated[Any, Family("protocol", default="synchronous")]
+    """The order in which clients train and the model moves on."""
+    selection: Annotated[Any, Family("selection", default="all")]
+    """Which clients take part."""
+    compression: Annotated[Any, Family("compression", default="none")]
+    """How updates travel."""
+    privacy: Annotated[Any, Family("privacy", default="none")]
+    """What hides a client's part in the model."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> FederatedStage:
+        self.protocol.check(self.selection)
+        self.local_update.check(self.optimizer)
+        name = self.protocol.kind
+        if not self.protocol.has_server:
+            for key, plain in (("server_update", "average"), ("compression", "none")):
+                if (kind := getattr(self, key).kind) != plain:
+                    raise ValueError(
+                        f"{key} '{kind}' needs a server, and protocol '{name}' has none; set it to {plain}"
+                    )
+        in_rounds = self.protocol.has_rounds and self.protocol.has_server
+        if not in_rounds and self.local_update.has_variates:
+            raise ValueError(
+                f"local_update '{self.local_update.kind}' needs rounds with a server, and protocol '{name}' has none; "
+                "set it to sgd or fedprox, or protocol to synchronous"
+            )
+        if not in_rounds and self.privacy.kind != "none":
+            raise ValueError(
+                f"privacy '{self.privacy.kind}' is derived for rounds with a server, and protocol '{name}' has none; "
+                "set it to none, or protocol to synchronous"
+            )
+        return self
+
+    def federate(self, learning: Learning, stage: str, costs: RoundCosts) -> Generator[Event, None, History]:
+        """Run the stage's rounds on the clock; returns their history."""
+        clock = learning.clock(stage)
+        federation = Federation(clock, costs, self.rounds, self.needs_one_model, self.selection)
+        yield from self.protocol.clock(federation)
+        clock.history.settle()
+        return clock.history
+
+    def replay(
+        self,
+        learning: Learning,
+        stage: str,
+        title: str,
+        history: History,
+        learner: Learner,
+        initial: Sequence[State],
+        synchronised: Sequence[str],
+        evaluate: Callable[[int, Memory], Mapping[str, float]],
+        checkpoint: Checkpoint,
+    ) -> Memory:
+        """Compute the values of a history; see ``Replay``."""
+        with learning.progress(title, len(history.steps)) as advance:
+            replay = Replay(self, stage, learner, learning.weights, learning.simulation.streams, evaluate, advance)
+            return replay.run(history, initial, synchronised, checkpoint)
+
+    def settings(self, history: History) -> dict[str, Any]:
+        """Return what the stage's values depend on, as JSON values: the history, not what led to it."""
+        from nmoe_sim.scenario.dump import resolve_spec
+
+        mine = {k: v for k, v in resolve_spec(self, portable=True).items() if k not in ("protocol", "selection")}
+        return {type(self).__name__: mine, "history": history.content()}
+
+    def moved_bytes(self, state: State, synchronised: Sequence[str]) -> tuple[int, int]:
+        """Return the bytes of the model to a client, and of an update from one."""
+        from nmoe_sim.nmoe.cost import tensor_bytes
+
+        part = {name: state[name] for name in synchronised}
+        if not part:
+            return 0, 0
+        down_bytes = tensor_bytes(part)
+        up_bytes = self.compression.payload_bytes({name: tensor.numel() for name, tensor in part.items()})
+        variates = down_bytes if self.local_update.has_variates else 0
+        return down_bytes + variates, up_bytes + variates
