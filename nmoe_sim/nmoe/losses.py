@@ -1,8 +1,6 @@
-"""Losses, and the pieces of spectral contrastive learning. Each is a value a sample or a scalar."""
+"""Losses. Each is a value a sample or a scalar."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
@@ -109,67 +107,3 @@ def z_loss(scores_BN: Tensor) -> Tensor:
     Source: Zoph et al., "ST-MoE", 2022, arXiv 2202.08906, equation 5; its mean over samples is the published loss.
     """
     return scores_BN.logsumexp(dim=-1).square()
-
-
-def clip_rows(z_BP: Tensor, max_norm_squared: float) -> Tensor:
-    """Scale rows down to ‖z‖ ≤ √μ; rows within stay as they are, bit for bit.
-
-    Parameters
-    ----------
-    z_BP : Tensor
-        Projector outputs.
-    max_norm_squared : float
-        μ; 4 in FedSC.
-    """
-    radius = math.sqrt(max_norm_squared)
-    norm_B1: Tensor = torch.linalg.vector_norm(z_BP, dim=-1, keepdim=True)
-    return z_BP * (radius / norm_B1.clamp_min(radius))
-
-
-def correlation(z1_BP: Tensor, z2_BP: Tensor) -> Tensor:
-    """Return R = ZᵀZ/(2B) with Z = [z1; z2], symmetric, shape (P, P)."""
-    z = torch.cat([z1_BP, z2_BP])
-    r_PP: Tensor = z.T @ z / len(z)
-    return r_PP
-
-
-def fedsc_loss(z1_BP: Tensor, z2_BP: Tensor, *, alpha: float = 1.0, others_PP: Tensor | None = None) -> Tensor:
-    """Return a client's federated spectral contrastive loss.
-
-    −2·mean⟨z1, z2⟩ + α tr(R̂R̂) + 2(1−α) tr(R̂ R̄), with R̂ the batch's correlation matrix and R̄ the
-    other clients', a constant. With α = 1 it is the local spectral contrastive loss −2 E⟨z1, z2⟩ + ‖R̂‖²_F.
-
-    Source: Jing et al., "FedSC: Provable Federated Self-supervised Learning with Spectral Contrastive
-    Objective over Non-i.i.d. Data", ICML 2024, arXiv 2405.03949.
-
-    Parameters
-    ----------
-    z1_BP, z2_BP : Tensor
-        Clipped projector outputs of two augmentations of the same samples.
-    alpha : float
-        Share of the client's own matrix. The weighted sum of the clients' gradients is that of the loss
-        over all samples when α_j = p_j = n_j/n and R̄_j = Σ_{k≠j} p_k R_k/(1−p_j), all of the same views.
-    others_PP : Tensor, optional
-        R̄; needed unless α = 1.
-
-    Returns
-    -------
-    Tensor
-        Scalar.
-    """
-    own_PP = correlation(z1_BP, z2_BP)
-    loss = alpha * own_PP.square().sum() - 2 * (z1_BP * z2_BP).sum(dim=-1).mean()
-    if others_PP is not None:
-        return loss + 2 * (1 - alpha) * (own_PP * others_PP).sum()
-    if alpha != 1:
-        raise ValueError(f"alpha {alpha:g} needs the others' correlation matrix; only alpha 1 does without")
-    return loss
-
-
-def add_symmetric_noise(r_PP: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    """Add Gaussian noise of standard deviation ``std`` to the upper triangle, mirrored to the lower.
-
-    The Gaussian mechanism on the P(P+1)/2 distinct entries; a client sends only those.
-    """
-    noise = torch.randn(r_PP.shape, dtype=r_PP.dtype, generator=generator).to(r_PP.device).triu()
-    return r_PP + std * (noise + noise.triu(1).T)
