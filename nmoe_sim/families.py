@@ -39,7 +39,7 @@ from nmoe_sim.scenario.merge import Override
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.scenario.spec import Families, Spec
 from nmoe_sim.training import experts as expert_training
-from nmoe_sim.training import fedce, fedgate, fedsc, spectral
+from nmoe_sim.training import channel_gate, fedce, fedgate, fedsc, spectral
 from nmoe_sim.training.federation import protocols, selection
 
 _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
@@ -120,7 +120,7 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
     "gate": [gates.MlpGate, channel_aware.ChannelAwareGate],
     "extractor_training": [fedce.FedCE, fedsc.FedSC, spectral.Spectral],
     "expert_training": [expert_training.LocalTraining],
-    "gate_training": [fedgate.FedGate],
+    "gate_training": [fedgate.FedGate, channel_gate.ChannelAware],
     "local_update": [local_update.Sgd, local_update.FedProx, local_update.Scaffold],
     "server_update": [
         server_update.Average,

@@ -29,8 +29,8 @@ class ChannelScores:
 
     @classmethod
     def of(cls, gate: GateSpec, states: Sequence[Mapping[str, Tensor]], clients: Sequence[str]) -> ChannelScores | None:
-        """Return those of trained gates; None if they don't look at the channel."""
-        if not isinstance(gate, ChannelAwareGate):
+        """Return those of trained gates; None if none were trained, or they don't look at the channel."""
+        if not isinstance(gate, ChannelAwareGate) or not states:
             return None
         from nmoe_sim.nmoe.channel_gate import channel_scores
 

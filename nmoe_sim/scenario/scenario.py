@@ -123,6 +123,8 @@ class InferenceSection(Spec):
     """What clients ask: samples of the common test set, or of test data distributed as their own."""
     arrivals: Annotated[Any, Family("arrivals", default="poisson")]
     """Arrival process of each client's requests."""
+    features: Annotated[Any, Family("feature_transport", default="fp32")]
+    """How features travel to experts elsewhere."""
     routing: Annotated[Any, Family("routing", default="top_k")]
     """Which experts a request asks."""
     view_period_s: NonNegative = 0.1

@@ -8,21 +8,21 @@ Transformer's load-balance loss; b's weights are part of what is synchronised.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from nmoe_sim.scenario.quantities import NonNegative
-from nmoe_sim.training.extraction import curve
-from nmoe_sim.training.fedgate import STAGE, FedGate
-from nmoe_sim.training.learning import Learning, batch_plans, evaluated_rounds
+from nmoe_sim.training.fedgate import FedGate
+from nmoe_sim.training.federation.history import Work
+from nmoe_sim.training.learning import Learning
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import nn
 
     from nmoe_sim.nmoe.modules import Gate
+    from nmoe_sim.nmoe.stacked import HeadLoss
 
 
 class ChannelAware(FedGate):
@@ -36,7 +36,7 @@ class ChannelAware(FedGate):
     kind: ClassVar[str] = "channel_aware"
 
     perfect_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = 10
-    """The first so many of ``rounds`` are on perfect channels."""
+    """The first so many of ``rounds``, versions of the model, are trained from on perfect channels."""
     load_balance: NonNegative = 0.01
     """Coefficient of the load-balance loss in the rounds after; 0.01 is that of Switch Transformers."""
 
@@ -51,52 +51,32 @@ class ChannelAware(FedGate):
     def _step_flop(self, learning: Learning) -> int:
         """Return the FLOP of training on one sample, mean over rounds."""
         answers_flop = learning.costs.expert_flop * len(learning.clients)
-        return super()._step_flop(learning) + round(answers_flop * (1 - self.perfect_rounds / self.rounds))
+        return super()._step_flop(learning) + round(answers_flop * max(0.0, 1.0 - self.perfect_rounds / self.rounds))
 
-    def train(self, learning: Learning) -> dict[str, Tensor]:
-        """Compute all rounds; returns stacked gates, losses and the learning curve, which is on perfect channels."""
+    def _head(self, learning: Learning) -> nn.Module:
+        from nmoe_sim.nmoe.channel_gate import ChannelHead
+
+        return ChannelHead(cast("Gate", learning.gate))
+
+    def _loss(self, learning: Learning, works: Sequence[Work]) -> HeadLoss:
+        """Return the loss of a cohort, whose clients start from one version."""
         import torch
 
-        from nmoe_sim.nmoe.channel_gate import ChannelHead, ChannelLoss, Draws
-        from nmoe_sim.nmoe.cohort import average, stack, unstack
-        from nmoe_sim.nmoe.stacked import train_heads
+        from nmoe_sim.nmoe.channel_gate import ChannelLoss, Draws
+        from nmoe_sim.nmoe.cohort import stack
 
-        data, model, num_clients = learning.data, learning.scenario.model, len(learning.clients)
-        stacked = stack([learning.gate.state_dict()] * num_clients)
-        synchronised = list(self._synchronised(learning.gate.state_dict()))
-        evaluated = set(evaluated_rounds(self.rounds, self.evaluate_every))
-        losses, points = [], {}
-        loss = ChannelLoss(
+        clients, model = [work.client for work in works], learning.scenario.model
+        return ChannelLoss(
             model.gate,
-            Draws(learning.simulation.streams, range(num_clients), [0] * num_clients),
+            Draws(learning.simulation.streams, clients, [work.counter for work in works]),
             learning.expert,
             stack(learning.experts),
-            torch.cat(learning.train_h),
-            torch.cat(data.train_y),
-            torch.cat(learning.train_outputs),
-            top_k=self.mixture_size(model.top_k, num_clients),
+            torch.cat([learning.train_h[client] for client in clients]),
+            torch.cat([learning.data.train_y[client] for client in clients]),
+            torch.cat([learning.train_outputs[client] for client in clients]),
+            top_k=self.mixture_size(model.top_k, len(learning.clients)),
             how=model.combine,
             noise_std=self.noise_std,
             load_balance=self.load_balance,
-            on_channels=False,
+            on_channels=works[0].base >= self.perfect_rounds,
         )
-        with learning.progress("stage 3: gate (channel-aware)", self.rounds) as advance:
-            for number in range(self.rounds):
-                draws = replace(loss.draws, counters=[number] * num_clients)
-                stacked, loss_N = train_heads(
-                    ChannelHead(cast("Gate", learning.gate)),
-                    stacked,
-                    learning.train_h,
-                    batch_plans(learning, STAGE, self.optimizer, number),
-                    replace(loss, draws=draws, on_channels=number >= self.perfect_rounds),
-                    self.optimizer,
-                    lr_scale=self.optimizer.lr_scale(number, self.rounds),
-                )
-                if synchronised:
-                    mean = average(unstack(stacked), learning.weights, synchronised)
-                    stacked.update({name: tensor.expand_as(stacked[name]).clone() for name, tensor in mean.items()})
-                losses.append(loss_N)
-                if number in evaluated:
-                    points[number] = learning.nmoe_accuracy(unstack(stacked))
-                advance()
-        return {**stacked, "losses": torch.from_numpy(np.stack(losses)), "curve.accuracy_nmoe": curve(points)}

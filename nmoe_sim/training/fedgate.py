@@ -25,7 +25,7 @@ from nmoe_sim.training.federation.stage import FederatedStage
 from nmoe_sim.training.learning import Learning, checked_values, is_evaluated
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss
     from nmoe_sim.nmoe.values import Checkpoint
@@ -164,7 +164,12 @@ class FedGate(FederatedStage):
             "stage 3: gate (FedGate)",
             history,
             HeadLearner(
-                learning, STAGE, self.optimizer, self.rounds, learning.gate, lambda works: self._loss(learning, works)
+                learning,
+                STAGE,
+                self.optimizer,
+                self.rounds,
+                self._head(learning),
+                lambda works: self._loss(learning, works),
             ),
             [learning.gate.state_dict()] * len(clients),
             self._moved(learning)[0],
@@ -172,6 +177,10 @@ class FedGate(FederatedStage):
             checkpoint,
         )
         return Outcome.of(memory, len(history.works))
+
+    def _head(self, learning: Learning) -> nn.Module:
+        """Return the module that is trained, with the gate's parameters; ``_loss`` sees what it returns."""
+        return learning.gate
 
     def _loss(self, learning: Learning, works: Sequence[Work]) -> HeadLoss:
         """Return the loss of a cohort: the mixture's own, with noise on the scores."""
