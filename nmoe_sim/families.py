@@ -38,8 +38,8 @@ from nmoe_sim.scenario.loader import build, load
 from nmoe_sim.scenario.merge import Override
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.scenario.spec import Families, Spec
-from nmoe_sim.training import experts as expert_training
 from nmoe_sim.training import channel_gate, fedce, fedgate, fedsc, spectral
+from nmoe_sim.training import experts as expert_training
 from nmoe_sim.training.federation import protocols, selection
 
 _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 from pydantic import Field, model_validator
 
 from nmoe_sim.scenario.quantities import NonNegative
-from nmoe_sim.training.fedgate import FedGate
 from nmoe_sim.training.federation.history import Work
+from nmoe_sim.training.fedgate import FedGate
 from nmoe_sim.training.learning import Learning
 
 if TYPE_CHECKING:
