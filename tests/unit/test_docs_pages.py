@@ -96,7 +96,7 @@ def test_types_and_defaults_in_words() -> None:
 
 def test_every_command_is_on_its_page() -> None:
     page = generate.command_line_page()
-    for command in ("run", "check", "coverage", "place", "sweep", "report", "trace", "schema", "scenarios"):
+    for command in ("run", "check", "coverage", "place", "sweep", "report", "trace", "data", "schema", "scenarios"):
         assert f"## {command}\n\n```text\nusage: nmoe-sim {command}" in page
 
 

@@ -15,7 +15,7 @@ from nmoe_sim.nmoe.datasets.files import FileDatasetSpec, Remote, RemoteFile
 
 _URL = "https://www.cs.toronto.edu/~kriz"
 _PAGE = f"{_URL}/cifar.html"
-_REMEDY = f"run 'nmoe-sim data fetch {{}}', or get the binary version from {_PAGE} (the Python version is not read)"
+_REMEDY = "run 'nmoe-sim data fetch {}' (the binary version; the Python version is pickled and isn't read)"
 _PIXEL_BYTES = 3072
 
 

@@ -112,9 +112,10 @@ class FileDatasetSpec(DatasetSpec):
         """Return the paths of the files, in the order ``read_files`` takes them."""
         paths = self.locate(self.directory)
         if paths is None:
+            source = "" if self.remote is None else f" of what {self.remote.page} has"
             raise InputError(
                 f"no folder holds {type(self).kind}; searched {', '.join(map(str, self.searched(self.directory)))}; "
-                f"{self.remedy}, or point data.directory or {ENVIRONMENT} at a copy",
+                f"{self.remedy}, or point data.directory or {ENVIRONMENT} at a copy{source}",
                 key="data.directory",
             )
         return paths
