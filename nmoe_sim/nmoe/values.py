@@ -104,9 +104,12 @@ class Checkpoint:
         """Return how many steps are done, and their tensors; 0 and None without a checkpoint."""
         from safetensors.torch import load_file
 
-        if self._path is None or not self._path.exists():
+        if self._path is None:
             return 0, None
-        tensors = load_file(self._path)
+        try:
+            tensors = load_file(self._path)
+        except FileNotFoundError:
+            return 0, None
         return int(tensors.pop(_STEPS_DONE)), tensors
 
     def save(self, steps_done: int, tensors: Mapping[str, Tensor]) -> None:

@@ -90,7 +90,7 @@ class ExtractorTraining(FederatedStage):
         model = self.model(learning)
 
         def evaluate(version: int, memory: Memory) -> dict[str, float]:
-            points = {}
+            points: dict[str, float] = {}
             if is_evaluated(version, len(history.steps), self.evaluate_every):
                 points.update(self.curves(learning, model, memory))
                 points.update(self._probed(learning, model, memory))
@@ -143,7 +143,7 @@ def mean_accuracy(learning: Learning, model: nn.Module, memory: Memory) -> float
 
     from nmoe_sim.nmoe.evaluate import accuracy, features
 
-    is_one = "server" in memory.models and not memory.personal["0"]
+    is_one = "server" in memory.models and not memory.own(0)
     values = []
     for client in range(1 if is_one else len(learning.clients)):
         model.load_state_dict(whole(memory.models, memory.personal, client))

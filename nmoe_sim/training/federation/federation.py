@@ -202,7 +202,7 @@ class Federation:
             assert attempt.work is not None
             attempt.version = self.version
             arrivals.append(Arrival(attempt.work, scale))
-        self.clock.history.add_step(Step(rule, tuple(arrivals), tuple(reports)), self.clock.now_s)
+        self.clock.history.add_step(Step(rule, tuple(arrivals), reports=tuple(reports)), self.clock.now_s)
         self.simulation.recorder.spill()
 
     def close_gossip(self, attempts: Sequence[Attempt], mixes: Sequence[Mix]) -> None:

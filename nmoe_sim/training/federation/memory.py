@@ -42,6 +42,19 @@ class Memory:
     curves: dict[str, State] = field(default_factory=dict)
     """Learning curves: a scalar by metric and version."""
 
+    def model(self, holder: str) -> State:
+        """Return the synchronised part of a holder's model; it may have no tensors."""
+        return self.models.get(holder, {})
+
+    def own(self, client: int) -> State:
+        """Return the rest of a client's model; it may have no tensors."""
+        return self.personal.get(str(client), {})
+
+    def keep_personal(self, client: str, state: State) -> None:
+        """Keep what a client trained of its own part."""
+        if client in self.personal:
+            self.personal[client] = {name: state[name] for name in self.personal[client]}
+
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by path."""
         from nmoe_sim.nmoe.checkpoint import flatten
@@ -127,7 +140,8 @@ class Outcome:
 
 def whole(models: Mapping[str, State], personal: Mapping[str, State], client: int) -> State:
     """Return the whole model of a client: what is synchronised and what is its own."""
-    return {**(models["server"] if "server" in models else models[str(client)]), **personal.get(str(client), {})}
+    shared = models.get(str(client), models.get("server", {}))
+    return {**shared, **personal.get(str(client), {})}
 
 
 def common(models: Mapping[str, State]) -> State:

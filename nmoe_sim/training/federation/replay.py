@@ -154,19 +154,19 @@ class Replay:
     ) -> None:
         """Let everybody who starts from this version report and train."""
         works = [history.works[position] for position in cohort]
-        received = [memory.models[self._holder(work.client)] for work in works]
-        states = [{**shared, **memory.personal[str(work.client)]} for shared, work in zip(received, works, strict=True)]
-        for client in step.reports:  # before anybody trains
-            reporter = Work(client, version, version)
-            state = {**memory.models[SERVER], **memory.personal[str(client)]}
-            memory.known.setdefault(SERVER, {})[str(client)] = self.learner.report(reporter, state)
+        received = [memory.model(self._holder(work.client)) for work in works]
+        states = [{**shared, **memory.own(work.client)} for shared, work in zip(received, works, strict=True)]
+        for reporter in step.reports:  # before anybody trains
+            state = {**memory.model(SERVER), **memory.own(reporter)}
+            report = self.learner.report(Work(reporter, version, version), state)
+            memory.known.setdefault(SERVER, {})[str(reporter)] = report
         if not works:
             return
         known = [memory.known.get(self._holder(work.client), {}) for work in works]
         if self.learner.reports and not step.reports:  # they travel with the updates
             for position, work, state in zip(cohort, works, states, strict=True):
-                key = str(position) if self.stage.protocol.has_server else str(work.client)
-                memory.reports[key] = {"report": self.learner.report(work, state)}
+                place = position if self.stage.protocol.has_server else work.client
+                memory.reports[str(place)] = {"report": self.learner.report(work, state)}
         update = self.stage.local_update
         offsets = None
         if update.has_variates:
@@ -177,7 +177,7 @@ class Replay:
         ):
             client, key = str(work.client), str(position)
             memory.losses[key] = _scalar(loss)
-            memory.personal[client] = {name: state[name] for name in memory.personal[client]}
+            memory.keep_personal(client, state)
             shared = {name: state[name] for name in start}
             if update.has_variates:
                 memory.new_variates[key] = update.new_variate(
@@ -215,7 +215,7 @@ class Replay:
 
     def _take_in(self, history: History, version: int, step: Step, memory: Memory) -> None:
         """Make the server's next model."""
-        current = memory.models[SERVER]
+        current = memory.model(SERVER)
         works = [history.works[arrival.work] for arrival in step.arrivals]
         arrived = [memory.trained[str(arrival.work)] for arrival in step.arrivals]
         bases = [memory.bases[str(work.base)] for work in works]

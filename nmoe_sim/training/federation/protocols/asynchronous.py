@@ -88,7 +88,7 @@ class Asynchronous(_WithoutRounds):
 
     def scale(self, staleness: int) -> float:
         """Return a."""
-        return self.mixing * (1.0 + staleness) ** -self.staleness_exponent
+        return float(self.mixing * (1.0 + staleness) ** -self.staleness_exponent)
 
 
 class Buffered(_WithoutRounds):
@@ -112,4 +112,4 @@ class Buffered(_WithoutRounds):
 
     def scale(self, staleness: int) -> float:
         """Return (η/K) (1 + s)^−exponent."""
-        return self.server_lr / self.buffer * (1.0 + staleness) ** -self.staleness_exponent
+        return float(self.server_lr / self.buffer * (1.0 + staleness) ** -self.staleness_exponent)

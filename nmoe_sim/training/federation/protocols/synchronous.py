@@ -154,5 +154,7 @@ class OverSelection(_Impatient):
     ) -> Generator[Event, None, None]:
         """See ``_Impatient``."""
         needed = federation.selection.number(len(federation.clients))
-        while any(not p.triggered for p in processes) and sum(p.triggered and p.value for p in processes) < needed:
-            yield federation.simulation.env.any_of([p for p in processes if not p.triggered])
+        while waiting := [process for process in processes if not process.triggered]:
+            if sum(bool(process.value) for process in processes if process.triggered) >= needed:
+                return
+            yield federation.simulation.env.any_of(waiting)
