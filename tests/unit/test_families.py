@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cifar_files import shrink, write_folder
 from conftest import tiny_scenario
 from fake_band import FakeBand, send_all
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from channels.sites import Sites
 from nmoe_sim.errors import InputError
 from nmoe_sim.families import _MEMBERS, _implements, families
 from nmoe_sim.inference.routing import Query
+from nmoe_sim.nmoe.datasets.cifar import Cifar
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.build import build_spec
 from nmoe_sim.scenario.device_profile import DeviceProfile
@@ -458,6 +460,8 @@ def device_profile(spec: Any) -> None:
 
 
 def dataset(spec: Any, folder: Any) -> None:
+    if isinstance(spec, Cifar):
+        write_folder(type(spec), folder := folder / spec.kind)
     if "directory" in type(spec).model_fields:
         spec = spec.model_copy(update={"directory": str(folder)})
     for path in spec.find():
@@ -491,6 +495,52 @@ def partition(spec: Any) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
     with pytest.raises(ValueError, match="training samples"):
         spec.check(11, 10, 10)
+
+
+def augmentation(spec: Any) -> None:
+    import torch
+
+    for shape in ((1, 8, 8), (3, 12, 10)):
+        x = torch.rand(20, *shape, generator=generator())
+        draws, other = generator(1), generator(1)
+        view = spec.apply(x, draws)
+        assert view.shape == x.shape
+        assert view.dtype == x.dtype
+        assert view.isfinite().all()
+        assert not torch.equal(view, x)
+        assert torch.equal(view, spec.apply(x, other))
+        assert torch.equal(draws.get_state(), other.get_state())
+        assert not torch.equal(view, spec.apply(x, draws))
+        spec.apply(torch.zeros_like(x), other)
+        assert torch.equal(draws.get_state(), other.get_state()), "draws depend on the shape only"
+
+
+def feature_skew(spec: Any) -> None:
+    x = np.random.default_rng(0).random((20, 3, 8, 6), dtype=np.float32)
+    before = x.copy()
+
+    def seen(client: int, split: str = "train") -> Any:
+        return spec.apply(x, client=client, num_clients=5, streams=RandomStreams(STREAMS.seed), split=split)
+
+    for client in (4, 0, 2):
+        y = seen(client)
+        assert y.shape == x.shape
+        assert y.dtype == np.float32
+        assert ((y >= 0) & (y <= 1)).all()
+        assert np.array_equal(y, seen(client))
+        assert seen(client, "test").shape == x.shape
+    assert np.array_equal(x, before), "the data set is left as it is"
+    labels = [spec.label(client, 5) for client in range(5)]
+    if spec.kind == "none":
+        assert np.array_equal(seen(4), x)
+        assert labels == [None] * 5
+    else:
+        assert not np.allclose(seen(4), x, atol=0.05)
+        assert not np.array_equal(seen(4), seen(0))
+        assert len(set(labels)) == 5
+        assert all(0 < len(label) < 30 for label in labels if label is not None)
+    nothing = spec.apply(x[:0], client=0, num_clients=1, streams=STREAMS, split="test")
+    assert nothing.shape == (0, 3, 8, 6)
 
 
 def _same_start(build: Callable[[Any], Any]) -> Any:
@@ -626,6 +676,8 @@ def placement(spec: Any) -> None:
 CONTRACTS: dict[str, Callable[..., None]] = {
     "dataset": dataset,
     "partition": partition,
+    "feature_skew": feature_skew,
+    "augmentation": augmentation,
     "topology": topology,
     "mobility": mobility,
     "handover": handover,
@@ -654,8 +706,10 @@ def test_every_family_has_a_contract():
 
 
 @pytest.mark.parametrize(("family", "kind"), ROWS)
-def test_contract(family, kind, request):
+def test_contract(family, kind, request, monkeypatch):
     extra = [request.getfixturevalue("fashion_files")] if family == "dataset" else []
+    if issubclass(FAMILIES[family][kind], Cifar):
+        shrink(monkeypatch, FAMILIES[family][kind])
     CONTRACTS[family](make(family, kind), *extra)
 
 

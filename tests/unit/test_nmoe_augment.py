@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from nmoe_sim.nmoe.augment import Affine, CropJitter
-from nmoe_sim.nmoe.augment.colour import colour_map, luma
+from nmoe_sim.nmoe.augment.colour import LUMA, colour_map
 from nmoe_sim.nmoe.threads import one_thread
 
 STILL = Affine(
@@ -110,6 +110,10 @@ def test_scales_must_be_in_order():
 # --- crops and colours -------------------------------------------------------------------------------
 
 
+def luma(x):
+    return torch.einsum("bchw,c->bhw", x, torch.tensor(LUMA))
+
+
 def change(**settings):
     return PLAIN.model_copy(update={**GREY, **settings})
 
@@ -191,6 +195,9 @@ def test_jitter_of_brightness_and_contrast():
     assert 1.39 < bright.max() < 1.4 + 1e-4
     view = apply(change(jitter_probability=1.0, brightness=0.0, contrast=0.4), x)
     torch.testing.assert_close(view.mean((1, 2, 3)), x.mean((1, 2, 3)))
+    colours = 0.4 + 0.2 * images(50, channels=3)
+    view_c = apply(change(jitter_probability=1.0, brightness=0.0, contrast=0.4, saturation=0.0, hue=0.0), colours)
+    torch.testing.assert_close(luma(view_c).mean((1, 2)), luma(colours).mean((1, 2)))
     gain = view.std((1, 2, 3)) / x.std((1, 2, 3))
     assert 0.6 - 1e-3 < gain.min() < 0.61
     assert 1.39 < gain.max() < 1.4 + 1e-3

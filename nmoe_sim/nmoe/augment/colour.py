@@ -13,11 +13,10 @@ _CHROMA = ((0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 """I and Q of YIQ, the chroma of NTSC; each row sums to 0."""
 
 
-def luma(x_BCHW: Tensor) -> Tensor:
-    """Return the luma of every pixel (B, H, W); the mean of the channels where they aren't red, green, blue."""
-    if x_BCHW.shape[1] != 3:
-        return x_BCHW.mean(dim=1)
-    return torch.einsum("bchw,c->bhw", x_BCHW, x_BCHW.new_tensor(LUMA))
+def mean_luma(x_BCHW: Tensor) -> Tensor:
+    """Return the mean luma of each image (B,); the mean of all values where channels aren't red, green and blue."""
+    mean_BC = x_BCHW.mean(dim=(2, 3))
+    return mean_BC @ mean_BC.new_tensor(LUMA) if mean_BC.shape[1] == 3 else mean_BC.mean(dim=1)
 
 
 def colour_map(*, saturation: Tensor, turn: Tensor, grey: Tensor) -> Tensor:

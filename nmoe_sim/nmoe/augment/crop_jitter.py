@@ -101,13 +101,13 @@ class CropJitter(Augmentation):
         hue_B: Tensor,
         grey_B: Tensor,
     ) -> Tensor:
-        from nmoe_sim.nmoe.augment.colour import colour_map, luma
+        from nmoe_sim.nmoe.augment.colour import colour_map, mean_luma
 
         def change(largest: float, draw_B: Tensor) -> Tensor:
             return jittered_B * largest * (2 * draw_B - 1)
 
         bright_B, contrast_B = 1 + change(self.brightness, brightness_B), 1 + change(self.contrast, contrast_B)
-        mean_B = luma(x_BCHW).mean(dim=(1, 2))
+        mean_B = mean_luma(x_BCHW)
         gain_B, offset_B = bright_B * contrast_B, bright_B * (1 - contrast_B) * mean_B
         if x_BCHW.shape[1] == 3:  # maps that leave grey alone, so that the offset may come last
             map_B33 = colour_map(
