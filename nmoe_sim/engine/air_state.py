@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +52,8 @@ class AirState:
                 delay_s = part.retransmission_delay_s
             else:
                 sinr = self.sinr[some] * concentration[..., some]
-                part = Transmission.lossless(np.where(sinr > 0, self.fixed_bps[some], 0.0 * sinr))  # NaN stays NaN
+                unheard = np.where(np.isnan(sinr), math.nan, 0.0)
+                part = Transmission.lossless(np.where(sinr > 0, self.fixed_bps[some], unheard))
             rate_bps[..., some], loss[..., some] = part.rate_bps, part.loss_per_bit
             again[..., some], bits[..., some] = part.retransmissions_per_bit, part.block_bits
         return Transmission(rate_bps, loss, again, bits, delay_s)
