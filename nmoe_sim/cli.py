@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
     sub.add_argument("--overwrite", action="store_true", help="replace a finished run of another scenario in DIR")
     sub.add_argument("--resume", action="store_true", help="go on where a run of the same scenario was interrupted")
+    sub.add_argument("--tensorboard", action="store_true", help="also write TensorBoard event files into DIR")
     sub.add_argument("--quiet", action="store_true", help="print errors and warnings only")
     add_scenario_options(sub)
 
@@ -180,6 +181,10 @@ def _run(options: argparse.Namespace) -> int:
 
     with show_progress(quiet=options.quiet) as progress:
         result = run(scenario, options.out, overwrite=options.overwrite, resume=options.resume, progress=progress)
+    if options.tensorboard:
+        from analysis.tensorboard import write_events
+
+        write_events(result)
     if not options.quiet:
         key_figures(result)
     return 0
