@@ -57,15 +57,18 @@ def write_events(run: RunResult, folder: str | Path | None = None) -> Path:
 
 def _add_metrics(writer: SummaryWriter, metrics: pd.DataFrame) -> None:
     """Write the means over clients."""
-    for row in metrics[metrics["client"].isna()].sort_values("t_s", kind="stable").itertuples():
-        step = 0 if pd.isna(row.round) else int(row.round)
-        writer.add_scalar(f"{row.stage}/{row.metric}/{row.split}", row.value, step, walltime=row.t_s)
+    means = metrics[metrics["client"].isna()].sort_values("t_s", kind="stable")
+    columns = [means[name].tolist() for name in ("stage", "metric", "split", "t_s", "value")]
+    for step, stage, metric, split, t_s, value in zip(means["round"].fillna(0).tolist(), *columns, strict=True):
+        writer.add_scalar(f"{stage}/{metric}/{split}", value, step, walltime=t_s)
 
 
 def _add_rounds(writer: SummaryWriter, rounds: pd.DataFrame) -> None:
     """Write every round's loss, participation and bytes."""
-    for (stage, number), rows in rounds.groupby(["stage", "round"]):
-        for column, how in _ROUND_SCALARS.items():
-            value = rows[column].astype("float64").agg(how)
+    by_round = rounds.groupby(["stage", "round"])
+    ends_s = by_round["t_end_s"].max().tolist()
+    for column, how in _ROUND_SCALARS.items():
+        values = by_round[column].agg(how)
+        for (stage, number), value, t_s in zip(values.index.tolist(), values.tolist(), ends_s, strict=True):
             if pd.notna(value):
-                writer.add_scalar(f"{stage}/round/{column}", value, int(number), walltime=rows["t_end_s"].max())
+                writer.add_scalar(f"{stage}/round/{column}", float(value), number, walltime=t_s)
