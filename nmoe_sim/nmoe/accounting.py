@@ -10,7 +10,7 @@ import numpy as np
 from nmoe_sim.errors import InputError
 
 _LOSS_GRID = 1e-4  # step of discretised privacy losses, the library's own default
-_COARSEST = 1e-6  # of ε without sampling: about a million steps at most, however large the losses
+_COARSEST = 1e-5  # of the losses: some 100,000 steps at most, however large they are
 _HOPELESS = 1e6  # ε beyond which sampling doesn't make anything private either
 
 
@@ -49,12 +49,23 @@ def gaussian_epsilon(noise_multiplier: float, delta: float, rounds: int, samplin
         return 0.0
     with np.errstate(divide="ignore"):  # the log of δ(ε), where noise leaves nothing of it
         epsilon = float(accounting.get_epsilon_gaussian(noise_multiplier / math.sqrt(rounds), delta))
-    if sampling_rate < 1 and epsilon < _HOPELESS:
-        event = accounting.PoissonSampledDpEvent(sampling_rate, accounting.GaussianDpEvent(noise_multiplier))
-        grid = max(_LOSS_GRID, _COARSEST * epsilon)
+    if sampling_rate == 1 or epsilon > _HOPELESS:
+        return epsilon
+    return _sampled_epsilon(accounting, noise_multiplier, delta, rounds, sampling_rate, epsilon)
+
+
+def _sampled_epsilon(
+    accounting: ModuleType, noise_multiplier: float, delta: float, rounds: int, sampling_rate: float, bound: float
+) -> float:
+    """Return ε with sampling; ``bound`` is that without. A first, coarse pass finds how fine the grid may be."""
+    event = accounting.PoissonSampledDpEvent(sampling_rate, accounting.GaussianDpEvent(noise_multiplier))
+    one_loss = float(accounting.get_epsilon_gaussian(noise_multiplier, delta))
+    grid = math.inf
+    while (finer := max(_LOSS_GRID, _COARSEST * max(bound, one_loss))) < grid:
+        grid = finer
         sampled = accounting.pld.PLDAccountant(value_discretization_interval=grid).compose(event, rounds)
-        epsilon = min(epsilon, float(sampled.get_epsilon(delta)))
-    return epsilon
+        bound = min(bound, float(sampled.get_epsilon(delta)))
+    return bound
 
 
 def gaussian_noise_multiplier(epsilon: float, delta: float, rounds: int) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from nmoe_sim.errors import RunError
 from nmoe_sim.nmoe.accounting import gaussian_epsilon, gaussian_noise_multiplier
 from nmoe_sim.scenario.quantities import NonNegative, Positive
 from nmoe_sim.scenario.spec import Spec
@@ -116,14 +117,17 @@ class DpFedAvg(PrivacySpec):
 
         Raises
         ------
-        ValueError
+        RunError
             If the update isn't finite: no factor gives it a norm.
         """
         import torch
 
-        norm = math.sqrt(sum(float(tensor.double().square().sum()) for tensor in update.values()))
+        from nmoe_sim.nmoe.threads import one_thread
+
+        with one_thread():
+            norm = math.sqrt(sum(float(tensor.double().square().sum()) for tensor in update.values()))
         if not math.isfinite(norm):
-            raise ValueError("an update isn't finite, so clipping can't bound it; lower optimizer.lr")
+            raise RunError("a client's update isn't finite, so no clipping bounds it; lower optimizer.lr")
         if norm <= self.clip_norm:
             return update
         # a rounded value may be larger by half an epsilon
