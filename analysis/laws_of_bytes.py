@@ -73,15 +73,19 @@ def _phases(books: Books) -> Floats:
 def _rounds(books: Books) -> Floats:
     key = ["stage", "round", "client"]
     rounds, payloads = books.tables["rounds"].set_index(key), books.payloads[books.payloads["round"].notna()]
+    is_known = payloads["delivered"] | (not books.may_give_up)  # where it was to go
     deviations = []
     for column, server_end, client_end in (("bytes_down", "src", "dst"), ("bytes_up", "dst", "src")):
-        moved = payloads[payloads[server_end] == books.server].rename(columns={client_end: "client"})
+        moved = payloads[(payloads[server_end] == books.server) & is_known].rename(columns={client_end: "client"})
         expected = moved.astype({"round": "int64"}).groupby(key)["n_bytes"].sum()
+        if books.may_give_up:  # what was given up may have left no row, or ended elsewhere
+            booked, moved_bytes = (part.groupby(key[:2]).sum() for part in (rounds[column], expected))
+            excess = moved_bytes.reindex(booked.index, fill_value=0) - booked
+            deviations.append(excess.clip(lower=0).to_numpy(np.float64))
+            continue
         account = rounds.index.union(expected.index)
         booked, expected = (books.reindex(account, fill_value=0) for books in (rounds[column], expected))
         deviations.append(_differences(booked.to_numpy(), expected.to_numpy()))
-        if books.may_give_up:  # what was given up may have left no row, or not have got to its end
-            deviations[-1] = np.where(booked > expected, 0.0, deviations[-1])
     return np.concatenate(deviations)
 
 

@@ -48,7 +48,7 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
         client_device=owners,
         expert_flop=np.full(num_experts, float(costs.expert_flop)),
         expert_bytes=np.full(num_experts, costs.expert_bytes),
-        flop_per_s=np.array([layout.profiles[n].flop_per_s for n in names]),
+        flop_per_s=np.array([simulation.devices[n].flop_per_s for n in names]),
         free_memory_bytes=np.array(free),
         owner=owners,
         base_utilisation=base,
@@ -100,6 +100,8 @@ def move_experts(learning: Learning, layout: Layout, placement: Placement) -> Ge
         for owner, host in zip(layout.clients, hosts, strict=True)
     ]
     yield learning.simulation.env.all_of(moves)
+    # an expert whose move was given up stays where it is
+    hosts = [host if move.value else owner for owner, host, move in zip(layout.clients, hosts, moves, strict=True)]
     for expert, (owner, host) in enumerate(zip(layout.clients, hosts, strict=True)):
         learning.simulation.recorder.add(
             "placement", expert=expert, owner=owner, device=host, bytes=learning.costs.expert_bytes

@@ -84,6 +84,7 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
     answers = predictions(served, _outputs(learning, workload, hosts), scenario.model.combine)
     labels = learning.data.test_y.cpu().numpy()
     record_requests(simulation, learning.clients, workload, served, answers, labels, hosts, inference.deadline_s)
+    simulation.availability.close()
     record_energy(simulation, training_end_s)
     record_devices(simulation, layout.profiles, memory_used(learning, layout, hosts), training_end_s)
     if simulation.is_static:

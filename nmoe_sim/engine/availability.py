@@ -7,6 +7,7 @@ from typing import Literal
 
 from simpy import Environment
 
+from nmoe_sim.engine.battery import Battery
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.network import Network
 from nmoe_sim.engine.topology import Topology
@@ -45,6 +46,7 @@ class Availability:
         self._devices = devices
         self._network = network
         self._recorder = recorder
+        self._batteries: dict[str, Battery] = {}
         self._down: dict[str, tuple[float, Reason]] = {}
         self._past: dict[str, list[tuple[float, float]]] = {}
 
@@ -52,6 +54,17 @@ class Availability:
         """Return why a device is down now; None: it is up."""
         found = self._down.get(device)
         return None if found is None else found[1]
+
+    def watch(self, device: str, radio_w: float) -> None:
+        """Take a device down when its battery is empty, given the most its radios can draw."""
+        self._batteries[device] = Battery(
+            self._env,
+            self._devices[device],
+            radio_w=radio_w,
+            on_air_j=lambda: self._network.on_air_j(device),
+            up_s=lambda: self.up_s(device, 0.0, self._env.now),
+            empty=lambda: self.take_down(device, "battery"),
+        )
 
     def take_down(self, device: str, reason: Reason) -> None:
         """Take a device down that is up."""
@@ -68,6 +81,8 @@ class Availability:
         self._record(device, since_s, self._env.now, reason)
         self._devices[device].come_up()
         self._topology.switch_on(device)
+        if device in self._batteries:
+            self._batteries[device].look()
 
     def up_s(self, device: str, from_s: float, to_s: float) -> float:
         """Return how long a device was up between two times, neither after now."""

@@ -65,7 +65,7 @@ class Device:
         "may_fail",
         "name",
         "num_outages",
-        "on_job",
+        "on_load",
         "profile",
         "rx_w",
         "tx_w",
@@ -96,8 +96,8 @@ class Device:
         self.is_up = True
         self.num_outages = 0
         """How often it has gone down."""
-        self.on_job: Callable[[], None] | None = None
-        """Called when a job is queued, where somebody watches the battery."""
+        self.on_load: Callable[[], None] | None = None
+        """Called when it is given a job or a hop, by whoever wants to know."""
         self._open: deque[_Job] = deque()
         self._rows = recorder.rows["compute"]
         self._numbers = recorder.job_numbers
@@ -141,8 +141,8 @@ class Device:
             job = _Job(number, request_id, stage, round, kind, flop, now, start, end, done)
             self._open.append(job)
             Timeout(self.env, delay).callbacks.append(lambda _: None if done.triggered else self._finish(job))
-            if self.on_job is not None:
-                self.on_job()
+            if self.on_load is not None:
+                self.on_load()
             return done
         service_s = end - start
         energy_j = self.compute_w * service_s

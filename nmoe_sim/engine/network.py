@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from simpy import Environment
 from simpy.events import Event, Timeout
 
 from nmoe_sim.engine.device import Device
-from nmoe_sim.engine.sharing.media import Ended, Leg, Media, Outcome
+from nmoe_sim.engine.sharing.media import Airtime, Ended, Leg, Media, Outcome
 from nmoe_sim.engine.topology import Link, NoRouteError, Topology
 from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
@@ -87,8 +88,8 @@ class Network:
     tried again from where the payload is, over the route of then, with growing pauses: in inference
     ``radio.retry.max_retries`` times a hop; in training ``radio.retry.max_training_retries`` times, or until it gets
     through. A device that goes down loses what it holds, and nobody tries further to get anything to it: such payloads
-    are given up at once (one that is on air elsewhere ends its hop, for nothing). What is sent again is what is missing:
-    the blocks that were given up, and what had not been sent, as radio bearers do that acknowledge (RLC AM; at
+    are given up at once (one that is on air elsewhere ends its hop, for nothing). What is sent again is what is
+    missing: the blocks that were given up, and what had not been sent, as radio bearers do that acknowledge (RLC AM; at
     a handover, the old base station forwards what it has; that isn't charged to the backhaul; a device forwards
     nothing). What has reached ``dst`` isn't sent again over later hops either. A payload without a route is tried
     again alike, but leaves no row.
@@ -127,6 +128,7 @@ class Network:
         self.access_delay_s = radio.access_delay_s
         self._devices = devices
         self._media = media
+        self._shared = list({id(place.media): place.media for place in media.values()}.values())
         self._rows = recorder.rows["transfers"]
         self._spilled = recorder.spilled
         self._retry = radio.retry
@@ -199,6 +201,22 @@ class Network:
         self._open.pop(payload.id, None)
         payload.delivered.succeed(delivered)
 
+    def on_air_j(self, name: str) -> float | None:
+        """Return what a node's radio has drawn so far for hops that aren't booked yet; None: there are none."""
+        device, drawn_j, found = self._devices[name], 0.0, False
+        in_tail = [
+            (one, [Airtime(leg.tx_airtime_s, leg.rx_airtime_s) for leg in one.tail[0].legs])
+            for one in self._in_tail.values()
+            if one.tail is not None
+        ]
+        for payload, legs in chain(in_tail, *(media.under_way() for media in self._shared)):
+            for link, leg in zip(payload.links, legs, strict=True):
+                if link.wired is None and name in (link.src.name, link.dst.name):
+                    found = True
+                    sends = link.src.name == name
+                    drawn_j += device.tx_w * leg.tx_airtime_s if sends else device.rx_w * leg.rx_airtime_s
+        return drawn_j if found else None
+
     def abort(self, links: Sequence[Link], outcome: Outcome) -> int:
         """Break off what is under way on links; returns how many transfers that were."""
         by_media: dict[int, tuple[Media, list[int]]] = {}
@@ -260,6 +278,11 @@ class Network:
         media = places[0].media
         positions = tuple([place.analog_position if payload.analog else place.position for place in places])
         media.start(positions, payload.bits_left, self._off_air, payload)
+        if self._watches:
+            for link in payload.links:
+                for node in (link.src, link.dst):
+                    if (on_load := self._devices[node.name].on_load) is not None:
+                        on_load()
 
     def _quiet_end_s(self, links: Iterable[Link]) -> float:
         """Return when nothing keeps the ends of links from starting any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nmoe_sim.engine.topology import NoRouteError, Topology
 
@@ -30,6 +30,10 @@ class Outlook:
     """What a hop without a rate counts as."""
 
     _snr_db: dict[tuple[str, str], float] = field(default_factory=dict, repr=False, compare=False)
+
+    def of(self, topology: Topology) -> Outlook:
+        """Return the same with other links up."""
+        return replace(self, topology=topology, _snr_db={})
 
     def delay_s(self, src: str, dst: str, n_bytes: int, *, analog: bool = False) -> float:
         """Return the time a payload takes over its route: infinite without one, 0 from a device to itself.

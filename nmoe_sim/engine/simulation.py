@@ -110,6 +110,7 @@ class Simulation:
         network = Network(env, topology, devices, media, recorder, radio, streams)
         availability = Availability(env, topology, devices, network, recorder)
         simulation = cls(env, topology, devices, network, ether, groups, recorder, streams, availability)
+        simulation._watch_batteries()
         if len(topology.base_stations) > 1:
             simulation.attach_to_strongest()
         if mobility is not None and trajectory is not None:
@@ -133,6 +134,18 @@ class Simulation:
             for name, outages in zip(names, faults.outages(names, streams), strict=True):
                 env.process(simulation._churn(name, outages))
         return simulation
+
+    def _watch_batteries(self) -> None:
+        bands: dict[tuple[str, str], set[str | None]] = {}
+        for group in self.groups:
+            for link, allocation in zip(group.links, group.allocations, strict=True):
+                if link.wired is None:  # a radio is on at most all the time in a band
+                    bands.setdefault((link.src.name, "tx"), set()).add(allocation.band)
+                    bands.setdefault((link.dst.name, "rx"), set()).add(allocation.band)
+        for name, device in self.devices.items():
+            if device.profile.battery_j is not None:
+                num_tx, num_rx = (len(bands.get((name, way), ())) for way in ("tx", "rx"))
+                self.availability.watch(name, device.tx_w * num_tx + device.rx_w * num_rx)
 
     def _churn(self, device: str, outages: Iterator[Outage]) -> Generator[Event, Any, None]:
         """Take a device down and up; the process may not end."""
@@ -189,9 +202,15 @@ class Simulation:
     def mean_delay_s(self, src: str, dst: str, n_bytes: int, *, analog: bool = False) -> float:
         """Return the time a payload takes over its route without contention, at mean SNR.
 
-        It is what a planner can know now; see ``Outlook``.
+        It is what a planner can know now, see ``Outlook``, who counts on devices that are away to come back.
         """
-        return self.outlook().delay_s(src, dst, n_bytes, analog=analog)
+        outlook, topology = self.outlook(), self.topology
+        if not topology.is_all_on:
+            key = int(self.ether.sites.look(self.env.now)), -1 - topology.version
+            if key not in self._outlook:
+                self._outlook[key] = outlook.of(topology.snapshot(all_on=True))
+            outlook = self._outlook[key]
+        return outlook.delay_s(src, dst, n_bytes, analog=analog)
 
     def outlook(self) -> Outlook:
         """Return what can be known of the network now: positions as of the last look, links that are up.
@@ -199,7 +218,13 @@ class Simulation:
         A hop that has no rate counts as the outage timeout where nodes move, since it may have one next time.
         """
         key = int(self.ether.sites.look(self.env.now)), self.topology.version
-        if key not in self._outlook:
+        if key in self._outlook:
+            return self._outlook[key]
+        known = next((outlook for (look, _), outlook in self._outlook.items() if look == key[0]), None)
+        self._outlook.clear()
+        if known is not None:  # the same gains, other links
+            self._outlook[key] = known.of(self.topology.snapshot())
+        else:
             rates_bps: dict[int, float] = {}
             analog_bps: dict[int, float] = {}
             sinr: dict[int, float] = {}
@@ -209,7 +234,6 @@ class Simulation:
                 sinr.update(zip(index, sinr_now.tolist(), strict=False))
                 rates_bps.update(zip(index, rates_now, strict=False))
                 analog_bps.update(zip(index, rates_now[len(index) :], strict=False))
-            self._outlook.clear()
             self._outlook[key] = Outlook(
                 self.topology if self.is_static and not self.can_fail else self.topology.snapshot(),
                 rates_bps,

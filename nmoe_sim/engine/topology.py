@@ -207,6 +207,11 @@ class Topology:
         return name not in self._off
 
     @property
+    def is_all_on(self) -> bool:
+        """Whether no node is off."""
+        return not self._off
+
+    @property
     def lacks_nodes(self) -> bool:
         """Whether some node is off for good."""
         return any(self._off.values())
@@ -231,7 +236,7 @@ class Topology:
                 self._waiting.remove(pair)
                 self.set_pair(a, b, True)
 
-    def _is_linked(self, a: str, b: str) -> bool:
+    def is_linked(self, a: str, b: str) -> bool:
         """Tell whether a pair is up, or would be were both ends on."""
         return self.graph.has_edge(a, b) or (bool(self._waiting) and self._link[a, b].index & ~1 in self._waiting)
 
@@ -250,7 +255,7 @@ class Topology:
 
     def serving(self, device: str) -> Node | None:
         """Return the base station a device is attached to by radio, also while it is off; None: to none."""
-        return next((s for s in self.stations_of(device) if self._is_linked(device, s.name)), None)
+        return next((s for s in self.stations_of(device) if self.is_linked(device, s.name)), None)
 
     def attach(self, device: str, station: str) -> list[Link]:
         """Attach a device to a base station, and only to this; return the links that went down.
@@ -264,7 +269,7 @@ class Topology:
             raise ValueError(f"{device} can't attach to {station}; one of {', '.join(known) or 'none'}")
         lost = [s for s in known if s != station and self.graph.has_edge(device, s)]
         for other in known:
-            if other != station and self._is_linked(device, other):
+            if other != station and self.is_linked(device, other):
                 self.set_pair(device, other, False)
         self.set_pair(device, station, True)
         return [self._link[pair] for other in lost for pair in ((device, other), (other, device))]
@@ -273,12 +278,16 @@ class Topology:
         """Return the number of devices attached to a base station by radio."""
         return sum(self._link[station, other].medium == "downlink" for other in self.graph[station])
 
-    def snapshot(self) -> Topology:
-        """Return a topology whose links stay up and down as they are now."""
+    def snapshot(self, *, all_on: bool = False) -> Topology:
+        """Return a topology whose links stay up and down as they are now, or as they were if all nodes were on."""
         frozen = copy.copy(self)
         frozen.graph = self.graph.copy()
+        if all_on:
+            for pair in sorted(self._waiting):
+                link = self.links[pair]
+                frozen.graph.add_edge(link.src.name, link.dst.name, wired=link.wired is not None)
         frozen.positions_m = self.positions_m.copy()
-        frozen._off, frozen._waiting = dict(self._off), set(self._waiting)
+        frozen._off, frozen._waiting = ({}, set()) if all_on else (dict(self._off), set(self._waiting))
         frozen._routes, frozen._paths = {}, {}
         return frozen
 

@@ -51,7 +51,9 @@ class Served:
     """Experts whose outputs had arrived when the client combined them."""
     t_done_s: float | None = None
     failed: bool = False
-    """Whether an expert's answer was lost for good, features or output given up by the network."""
+    """Whether an expert's answer was lost for good: features or output given up by the network, or its host down."""
+    client_down: bool = False
+    """Whether the client was down, or went down before the answer: it has forgotten the request."""
 
 
 class Service:
@@ -142,8 +144,11 @@ class Service:
     def _request(self, request_id: int, client: int, sample: int, served: Served) -> Generator[Event, None, None]:
         env, costs = self._env, self._costs
         device = self._simulation.devices[self._clients[client]]
-        yield device.compute(costs.features_flop, "features", request_id=request_id)
-        yield device.compute(costs.gate_flop, "gate", request_id=request_id)
+        outages = device.num_outages
+        for flop, kind in ((costs.features_flop, "features"), (costs.gate_flop, "gate")):
+            if not (yield device.compute(flop, kind, request_id=request_id)):
+                served.client_down = True
+                return
         deadline_s = served.t_arrival_s + self._patience_s
         if env.now >= deadline_s:
             return
@@ -169,12 +174,16 @@ class Service:
             spare_s = costs.combine_flop * len(served.experts) / device.flop_per_s
             _give_up_after(ready, max(0.0, deadline_s - spare_s - env.now))
         yield ready
+        served.client_down = device.num_outages > outages
         served.failed = bool(ready.value)
         served.arrived = sorted(arrived, key=served.experts.index)
         complete = len(arrived) == len(served.experts)
-        if complete or (self._combine_late and arrived):
-            yield device.compute(costs.combine_flop * len(served.arrived), "combine", request_id=request_id)
-            served.t_done_s = env.now
+        if not served.client_down and (complete or (self._combine_late and arrived)):
+            combine_flop = costs.combine_flop * len(served.arrived)
+            if (yield device.compute(combine_flop, "combine", request_id=request_id)):
+                served.t_done_s = env.now
+            else:
+                served.client_down = True
         if not complete:
             yield env.all_of(branches)  # what was under way goes on; nobody tells the hosts
 
@@ -197,7 +206,9 @@ class Service:
             return
         for _ in experts:
             job = self._simulation.devices[host].compute(costs.expert_flop, "expert", request_id=request_id)
-        yield job
+        if not (yield job):  # a host that goes down loses all its jobs at once
+            answers.lose(experts)
+            return
         if host != client and not (
             yield network.send(host, client, costs.output_bytes * len(experts), "output", request_id=request_id)
         ):

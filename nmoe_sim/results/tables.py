@@ -66,7 +66,7 @@ REQUESTS = Table(
         _float("t_done_s", "answer at the client", "s", nullable=True),
         _float("latency_s", "t_done_s - t_arrival_s", "s", nullable=True),
         Column("deadline_met", "bool", "latency_s <= deadline, up to 1e-9 relative; null without a deadline", "", True),
-        _text("outcome", "completed | expired | failed: an expert's answer was lost for good"),
+        _text("outcome", "completed | expired | failed: an expert's answer was lost for good | client_down"),
         Column("experts", "list<int64>", "experts asked"),
         Column("hosts", "list<string>", "host of each expert asked"),
         Column("experts_used", "list<int64>", "experts whose outputs were combined"),
@@ -267,7 +267,7 @@ DEVICES = Table(
         _float("rx_w", "power on top while receiving", "W"),
         _float("utilisation", "busy share of the inference phase", ""),
         _float("battery_j", "usable battery energy at the start; null: mains", "J", nullable=True),
-        _float("battery_j_left", "battery less energy drawn, negative: short; null: mains", "J", nullable=True),
+        _float("battery_j_left", "battery less energy drawn; null: mains", "J", nullable=True),
     ),
 )
 

@@ -30,4 +30,11 @@ class DeviceProfile(Spec):
     amplifier_efficiency: Fraction
     """Radiated power over the amplifier's electrical power."""
     battery_j: Positive | None = None
-    """Usable battery energy; null for mains."""
+    """Usable battery energy; null for mains. A device whose battery is empty is down for good."""
+    initial_charge: Fraction = 1.0
+    """How full the battery is at the start."""
+
+    @property
+    def charge_j(self) -> float | None:
+        """Energy in the battery at the start; None for mains."""
+        return None if self.battery_j is None else self.battery_j * self.initial_charge

@@ -317,9 +317,8 @@ def test_duplex_is_a_setting_of_the_radio(duplex: str, end_s: float) -> None:
     nodes = [Node("a", "device", 0, 0), Node("b", "device", 30, 0), Node("bs", "base_station", 10, 0)]
     topology = Topology(nodes, [("a", "bs"), ("b", "bs"), ("a", "b")])
     run = Simulation.build(topology, {node.name: Phone() for node in nodes}, section, RandomStreams(0))
-    run.network.send("a", "bs", 125_000, "features")
-    run.network.send("bs", "b", 125_000, "features")
-    run.env.run()
+    sent = [run.network.send(*ends, 125_000, "features") for ends in (("a", "bs"), ("bs", "b"))]
+    run.env.run(run.env.all_of(sent))
     assert run.env.now == pytest.approx(end_s, rel=1e-12)
     assert run.mean_delay_s("a", "bs", 125_000) == pytest.approx(1.0, rel=1e-12)
     media = {allocation.medium for group in run.groups for allocation in group.allocations}
