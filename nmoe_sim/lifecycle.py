@@ -135,7 +135,9 @@ def _record_layout(learning: Learning) -> None:
     for i, (client, y, part) in enumerate(zip(learning.clients, data.train_y, data.test_parts, strict=True)):
         num_train = np.bincount(y.cpu().numpy(), minlength=data.num_classes).tolist()
         num_test = np.bincount(test_y[part], minlength=data.num_classes).tolist()
-        skew = learning.scenario.data.feature_skew.label(i, len(learning.clients))
+        skew = learning.scenario.data.feature_skew.label(
+            client=i, num_clients=len(learning.clients), streams=learning.simulation.streams
+        )
         for label in range(data.num_classes):
             counts = {"num_train": num_train[label], "num_test": num_test[label]}
             recorder.add("partition", client=client, label=label, feature_skew=skew, **counts)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _ROW_IN = 0.17
 _MARGINS_IN = 0.5
+_NARROWEST_IN = 0.12
+"""Width of the largest bubble where clients are many; neighbours may then overlap."""
 
 
 def partition(tables: Tables, *, split: str = "train", width_in: float = SINGLE_COLUMN_IN) -> Figure:
@@ -31,8 +33,8 @@ def partition(tables: Tables, *, split: str = "train", width_in: float = SINGLE_
 
     Notes
     -----
-    The area of a bubble is proportional to the number of samples, the largest is as wide as its cell. A client whose
-    images look different (``data.feature_skew``) has that beside its name.
+    The area of a bubble is proportional to the number of samples. A client whose images look different
+    (``data.feature_skew``) has that beside its name.
     """
     with paper_style():
         held, names = samples_held(tables, split), client_names(tables)
@@ -41,10 +43,10 @@ def partition(tables: Tables, *, split: str = "train", width_in: float = SINGLE_
         height_in = _MARGINS_IN + _ROW_IN * min(max(num_clients, 6), 40)
         figure = figure_of(width_in, height_in)
         ax, totals = figure.subplots(1, 2, sharey=True, width_ratios=(3.4, 1))
-        cell_in = min(0.58 * width_in / num_classes, (height_in - _MARGINS_IN) / num_clients)
+        cell_in = min(0.58 * width_in / num_classes, max((height_in - _MARGINS_IN) / num_clients, _NARROWEST_IN))
         rows, columns = np.nonzero(counts)
         area = (0.95 * 72 * cell_in) ** 2 * counts[rows, columns] / max(counts.max(), 1.0)
-        ax.scatter(columns, rows, s=area, color=color(0), linewidths=0)
+        ax.scatter(columns, rows, s=area, color=color(0), alpha=0.85, linewidths=0)
         ax.set_xlim(-0.6, num_classes - 0.4)
         ax.set_ylim(num_clients - 0.4, -0.6)
         ax.set_xlabel("class")

@@ -27,8 +27,8 @@ class FeatureSkewSpec(Spec):
     """
 
     @abstractmethod
-    def label(self, client: int, num_clients: int) -> str | None:
-        """Return a client's change in a few words, None for none."""
+    def label(self, *, client: int, num_clients: int, streams: RandomStreams) -> str | None:
+        """Return a client's change in a few words, None for none; arguments as for ``apply``."""
 
     @abstractmethod
     def apply(self, images: Images, *, client: int, num_clients: int, streams: RandomStreams, split: str) -> Images:
@@ -57,7 +57,7 @@ class NoFeatureSkew(FeatureSkewSpec):
 
     kind: ClassVar[str] = "none"
 
-    def label(self, client: int, num_clients: int) -> str | None:
+    def label(self, *, client: int, num_clients: int, streams: RandomStreams) -> str | None:
         """See the base class."""
         return None
 
@@ -84,7 +84,7 @@ class Rotation(FeatureSkewSpec):
         """Return the angle of a client, counted from 0, in degrees."""
         return self.max_deg * (2 * client + 1 - num_clients) / num_clients
 
-    def label(self, client: int, num_clients: int) -> str | None:
+    def label(self, *, client: int, num_clients: int, streams: RandomStreams) -> str | None:
         """See the base class."""
         return f"{self.angle_deg(client, num_clients):+.3g}°"
 
@@ -127,7 +127,7 @@ class Noise(FeatureSkewSpec):
         """Return the standard deviation for a client, counted from 0."""
         return self.max_std * (client + 1) / num_clients
 
-    def label(self, client: int, num_clients: int) -> str | None:
+    def label(self, *, client: int, num_clients: int, streams: RandomStreams) -> str | None:
         """See the base class."""
         return f"noise {self.std(client, num_clients):.2g}"
 
@@ -149,9 +149,11 @@ class Combined(FeatureSkewSpec):
     max_std: NonNegative = 0.3
     """Standard deviation of the noise for the last client, in units of the pixels' range."""
 
-    def label(self, client: int, num_clients: int) -> str | None:
+    def label(self, *, client: int, num_clients: int, streams: RandomStreams) -> str | None:
         """See the base class."""
-        return ", ".join(part.label(client, num_clients) or "" for part in self._parts())
+        return ", ".join(
+            part.label(client=client, num_clients=num_clients, streams=streams) or "" for part in self._parts()
+        )
 
     def apply(self, images: Images, *, client: int, num_clients: int, streams: RandomStreams, split: str) -> Images:
         """Turn the images, then add noise."""

@@ -1,4 +1,4 @@
-"""The pages on cells and on topologies, followed: their files, and their scripts on shipped scenarios made small."""
+"""Pages of the how-to, followed: their files, and their scripts on shipped scenarios made small."""
 
 from __future__ import annotations
 
@@ -127,3 +127,28 @@ def test_topology_of_a_file(folder: Path, cli: Callable[..., Outcome]) -> None:
     wrong = cli("check", "street.yaml")
     assert wrong.status == 2
     assert f"```text\n{wrong.err}```" in (HOW_TO / "network.md").read_text()
+
+
+def test_who_holds_what(folder: Path, cli: Callable[..., Outcome], capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown("data.md", "skewed.yaml")
+    base = "extends: examples/small.yaml"
+    assert base in text
+    Path("skewed.yaml").write_text(text.replace(base, f"extends: {REPOSITORY / 'examples' / 'small.yaml'}"))
+    done = cli("run", "skewed.yaml", "--quiet", "--set", "inference.duration_s=0.5")
+    assert done.status == 0, done.err
+    Path("skewed.py").write_text(shown("data.md", "skewed.py"))
+    tables = runpy.run_path("skewed.py")["tables"]
+    assert "-48°" in capsys.readouterr().out
+    assert Path("skewed.svg").stat().st_size > 5000
+    held = tables["partition"].groupby("client")["num_train"].sum().sort_values(ascending=False)
+    assert held.min() >= 20
+    assert (held.iloc[0] - 20) / (held.iloc[-1] - 20) == pytest.approx(5**1.2, rel=0.05)
+
+
+def test_the_page_on_data_knows_every_kind() -> None:
+    from nmoe_sim.families import families
+
+    page = (HOW_TO / "data.md").read_text()
+    for family in ("dataset", "partition", "feature_skew"):
+        for kind in families()[family]:
+            assert re.search(rf"^\|[^|]*`{kind}`", page, re.MULTILINE), kind

@@ -440,13 +440,13 @@ FASHION = [
 @pytest.mark.parametrize("name", ["run", "place"])
 @pytest.mark.parametrize("setting", ["data.directory=here", "data.directory=/no/such/folder", "data.directory=null"])
 def test_missing_data(cli, tiny, monkeypatch, name, setting):
-    from nmoe_sim.nmoe import datasets
+    from nmoe_sim.nmoe.datasets import files
 
     monkeypatch.setenv("HOME", str(tiny.parent))
     monkeypatch.setenv("NMOE_SIM_DATA_DIR", "elsewhere")
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.setattr(datasets, "_SYSTEM_FOLDER", tiny.parent / "system")  # the machine may have the data
-    refuses(cli, tiny.parent, *COMMANDS[name], "tiny.yaml", *FASHION, "--set", setting, saying="fashion-mnist")
+    monkeypatch.setattr(files, "_SYSTEM_FOLDER", tiny.parent / "system")  # the machine may have the data
+    refuses(cli, tiny.parent, *COMMANDS[name], "tiny.yaml", *FASHION, "--set", setting, saying="fashion_mnist")
 
 
 @pytest.mark.parametrize("name", ["run", "place"])

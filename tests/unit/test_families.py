@@ -530,7 +530,7 @@ def feature_skew(spec: Any) -> None:
         assert np.array_equal(y, seen(client))
         assert seen(client, "test").shape == x.shape
     assert np.array_equal(x, before), "the data set is left as it is"
-    labels = [spec.label(client, 5) for client in range(5)]
+    labels = [spec.label(client=client, num_clients=5, streams=STREAMS) for client in range(5)]
     if spec.kind == "none":
         assert np.array_equal(seen(4), x)
         assert labels == [None] * 5

@@ -71,8 +71,8 @@ def test_combined_is_one_after_the_other():
     x, skew = images(), Combined(max_deg=30.0, max_std=0.1)
     expected = seen(Noise(max_std=0.1), seen(Rotation(max_deg=30.0), x, 2), 2)
     np.testing.assert_array_equal(seen(skew, x, 2), expected)
-    assert skew.label(2, 4) == "+7.5°, noise 0.075"
-    assert NoFeatureSkew().label(0, 4) is None
+    assert skew.label(client=2, num_clients=4, streams=STREAMS) == "+7.5°, noise 0.075"
+    assert NoFeatureSkew().label(client=0, num_clients=4, streams=STREAMS) is None
 
 
 def test_each_test_sample_is_seen_by_its_client_and_the_others_stay():

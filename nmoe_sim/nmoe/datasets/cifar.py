@@ -5,13 +5,15 @@ from __future__ import annotations
 import tarfile
 import zlib
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from nmoe_sim.errors import InputError
+from nmoe_sim.nmoe.augment import CropJitter
 from nmoe_sim.nmoe.datasets.base import Arrays, Labels, Pixels
 from nmoe_sim.nmoe.datasets.files import FileDatasetSpec, Remote, RemoteFile
+from nmoe_sim.scenario.spec import Family
 
 _URL = "https://www.cs.toronto.edu/~kriz"
 _PAGE = f"{_URL}/cifar.html"
@@ -36,6 +38,9 @@ class Cifar(FileDatasetSpec):
     """Which of them is the label."""
     folder: ClassVar[str]
     """The folder in the archive."""
+
+    augmentation: Annotated[Any, Family("augmentation")] = CropJitter()
+    """Random views of an image, for training without labels."""
 
     @classmethod
     def paths_in(cls, folder: Path) -> tuple[Path, ...] | None:
