@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmoe_sim.checks import Layout, located
 from nmoe_sim.engine.simulation import Simulation
@@ -101,6 +103,7 @@ def prepare_clock(scenario: Scenario, layout: Layout) -> Learning:
 def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: torch.device) -> ClientData:
     import torch
 
+    from nmoe_sim.nmoe.feature_skew import skewed_test_set
     from nmoe_sim.nmoe.partition import matching_test_split
 
     dataset = scenario.data.load(streams)
@@ -117,17 +120,28 @@ def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: to
             "ask 'global' samples, or raise data.max_test or data.partition.alpha",
             key="inference.samples",
         )
-    train_x, train_y = torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.train_y)
+    skew = scenario.data.feature_skew
+    train_x = [
+        skew.apply(dataset.train_x[part], client=client, num_clients=num_clients, streams=streams, split="train")
+        for client, part in enumerate(parts)
+    ]
     return ClientData(
-        train_x=[train_x[torch.from_numpy(part)].to(device) for part in parts],
-        train_y=[train_y[torch.from_numpy(part)].to(device) for part in parts],
-        test_x=torch.from_numpy(dataset.test_x).to(device),
+        train_x=[torch.from_numpy(x).to(device) for x in train_x],
+        train_y=[torch.from_numpy(dataset.train_y[part]).to(device) for part in parts],
+        test_x=torch.from_numpy(skewed_test_set(skew, dataset.test_x, test_parts, streams)).to(device),
         test_y=torch.from_numpy(dataset.test_y).to(device),
         test_parts=test_parts,
         num_classes=classes,
         digest=dataset.digest,
-        split_digest=hashlib.sha256(b"".join(b"%d|%b" % (len(p), p.tobytes()) for p in parts)).hexdigest(),
+        split_digest=_split_digest(parts, scenario.resolved()["data"]["feature_skew"]),
     )
+
+
+def _split_digest(parts: list[NDArray[np.int64]], skew: dict[str, Any]) -> str:
+    sha = hashlib.sha256(json.dumps(skew, sort_keys=True).encode())
+    for part in parts:
+        sha.update(b"|%d|%b" % (len(part), part.tobytes()))
+    return sha.hexdigest()
 
 
 def _check_links(scenario: Scenario, layout: Layout, simulation: Simulation, n_bytes: int) -> None:
