@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from scipy.stats import chi2, norm
 
 from nmoe_sim.errors import InputError, RunError
 from nmoe_sim.nmoe.accounting import gaussian_epsilon, gaussian_noise_multiplier
-from nmoe_sim.nmoe.privacy import DpFedAvg, NoPrivacy
+from nmoe_sim.nmoe.privacy import DpFedAvg, NoPrivacy, matrix_epsilon, matrix_noise_std, matrix_sensitivity
 
 
 def generator(seed=0):
@@ -105,6 +107,25 @@ def test_epsilon_grows_with_rounds_and_rate_and_falls_with_noise():
 def test_what_is_no_rate_or_number_of_rounds_is_refused(rounds, rate):
     with pytest.raises(ValueError, match="rounds >= 0 and a rate in"):
         gaussian_epsilon(1.0, 1e-5, rounds, rate)
+
+
+PAGE = (Path(__file__).parents[2] / "docs/explanation/privacy.md").read_text()
+
+
+def rows(header):
+    lines = PAGE.split(header)[1].splitlines()[2:]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in itertools.takewhile(str.strip, lines)]
+    return [[float(cell.replace(",", "")) for cell in row] for row in table]
+
+
+def test_the_figures_on_the_page():
+    for noise_multiplier, rounds, always, sampled in rows("| `noise_multiplier` | rounds | q = 1 | q = 0.1 |"):
+        spec = DpFedAvg(noise_multiplier=noise_multiplier)
+        assert (round(spec.epsilon(int(rounds), 1.0), 2), round(spec.epsilon(int(rounds), 0.1), 2)) == (always, sampled)
+    for num_samples, rounds, shown in rows("| n | rounds | ε |"):
+        assert matrix_epsilon(0.00104, 4.0, int(num_samples), int(rounds), 1e-5) == pytest.approx(shown, rel=5e-4)
+    assert round(matrix_noise_std(8.0, 1e-5, 4.0, 5000, 200), 4) == 0.0096
+    assert round(0.00104 / matrix_sensitivity(4.0, 5000), 2) == 0.92
 
 
 def test_without_the_library_the_error_says_how_to_get_it(monkeypatch):
