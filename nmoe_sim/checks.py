@@ -17,9 +17,11 @@ from nmoe_sim.engine.spectrum import allocate
 from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference.arrivals import Arrivals
+from nmoe_sim.nmoe.channel_aware import ChannelAwareGate
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.scenario import Scenario
+from nmoe_sim.training.channel_gate import ChannelAware
 
 MAX_REQUESTS = 20_000_000
 """Expected requests of a run; more don't fit a workstation's memory."""
@@ -101,6 +103,12 @@ def _check_counts(scenario: Scenario) -> None:
             part.check(*arguments)
         except ValueError as error:
             raise InputError(str(error), key=key) from error
+    if isinstance(scenario.training.gate, ChannelAware) and not isinstance(model.gate, ChannelAwareGate):
+        raise InputError(
+            f"training.gate 'channel_aware' needs a gate that looks at the channel, and '{model.gate.kind}' doesn't; "
+            "set model.gate to {kind: channel_aware}",
+            key="model.gate",
+        )
     num_test = data.max_test or data.num_test
     if num_test is not None and (table_bytes := 4 * num_clients**2 * num_test) > MAX_TABLE_BYTES:
         raise InputError(

@@ -28,22 +28,20 @@ if TYPE_CHECKING:
 class ChannelAware(FedGate):
     """FedGate on channels: the gate learns which experts are worth asking at which SNR.
 
-    After ``perfect_rounds`` each step draws the SNR of every sample's way to every expert, and the experts answer
+    After the perfect rounds each step draws the SNR of every sample's way to every expert, and the experts answer
     features with that noise, as analog transport brings them. Clients compute these answers themselves, so
     they need the experts. Their FLOP are charged in equal parts to all rounds.
     """
 
     kind: ClassVar[str] = "channel_aware"
 
-    perfect_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = 10
-    """The first so many of ``rounds``, versions of the model, are trained from on perfect channels."""
+    perfect_share: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the rounds, the first ones, that are on perfect channels."""
     load_balance: NonNegative = 0.01
     """Coefficient of the load-balance loss in the rounds after; 0.01 is that of Switch Transformers."""
 
     @model_validator(mode="after")
-    def _rounds_on_channels(self) -> ChannelAware:
-        if self.perfect_rounds >= self.rounds:
-            raise ValueError(f"perfect_rounds {self.perfect_rounds} leaves none of {self.rounds} rounds; lower it")
+    def _has_the_experts(self) -> ChannelAware:
         if self.exchange != "experts":
             raise ValueError("noisy features need the experts at the clients; set exchange to 'experts'")
         return self
@@ -51,7 +49,7 @@ class ChannelAware(FedGate):
     def _step_flop(self, learning: Learning) -> int:
         """Return the FLOP of training on one sample, mean over rounds."""
         answers_flop = learning.costs.expert_flop * len(learning.clients)
-        return super()._step_flop(learning) + round(answers_flop * max(0.0, 1.0 - self.perfect_rounds / self.rounds))
+        return super()._step_flop(learning) + round(answers_flop * (1.0 - self.perfect_share))
 
     def _head(self, learning: Learning) -> nn.Module:
         from nmoe_sim.nmoe.channel_gate import ChannelHead
@@ -78,5 +76,5 @@ class ChannelAware(FedGate):
             how=model.combine,
             noise_std=self.noise_std,
             load_balance=self.load_balance,
-            on_channels=works[0].base >= self.perfect_rounds,
+            on_channels=works[0].base >= self.perfect_share * self.rounds,
         )
