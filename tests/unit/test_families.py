@@ -594,13 +594,13 @@ def gate(spec: Any) -> None:
     assert module(torch.rand(5, 6, generator=generator())).shape == (5, 4)
 
 
-def _trained(key: str, spec: Any) -> Any:
+def _trained(key: str, spec: Any, changes: Any = ()) -> Any:
     """Prepare the tiny scenario with one stage replaced and run all its training."""
     from nmoe_sim.checks import check
     from nmoe_sim.lifecycle import train
     from nmoe_sim.preparation import prepare
 
-    scenario = tiny_scenario({key: spec})
+    scenario = tiny_scenario({key: spec, **dict(changes)})
     learning = prepare(scenario, check(scenario))
     env = learning.simulation.env
     env.run(env.process(train(learning)))
@@ -638,13 +638,85 @@ def expert_training(spec: Any) -> None:
 
 
 def gate_training(spec: Any) -> None:
-    learning = _trained("training.gate", spec.model_copy(update={"rounds": 2}))
+    learning = _trained("training.gate", spec.model_copy(update={"rounds": 2}), {"model.gate.kind": "channel_aware"})
     _books(learning, "gate")
     names = learning.gate.state_dict().keys()
     assert [state.keys() for state in learning.gates] == [names] * 3
     assert any(
         not bool((state[name] == learning.gate.state_dict()[name]).all()) for state in learning.gates for name in names
     )
+
+
+def _state(seed: int) -> dict[str, Any]:
+    import torch
+
+    draws = generator(seed)
+    shapes = {"weight": (4, 3), "bias": (4,), "none": (0,)}
+    return {name: torch.randn(shape, generator=draws) for name, shape in shapes.items()}
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    import torch
+
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def local_update(spec: Any) -> None:
+    from nmoe_sim.nmoe.optimizer import Optimizer
+
+    assert isinstance(spec.proximal, float)
+    assert 0 <= spec.proximal < math.inf
+    spec.check(Optimizer(momentum=0.0))
+    if spec.has_variates:
+        variate, received, trained = _state(0), _state(1), _state(2)
+        still = {name: 0 * tensor for name, tensor in variate.items()}
+        assert _same(spec.offset(variate, variate), still)
+        new = spec.new_variate(variate, still, received, trained, 3, 0.1)
+        assert {name: tensor.shape for name, tensor in new.items()} == {n: t.shape for n, t in variate.items()}
+        assert _same(spec.new_variate(still, still, received, received, 3, 0.1), still)
+
+
+def server_update(spec: Any) -> None:
+    import torch
+
+    current, mean = _state(0), _state(1)
+    moved, memory = spec.step(current, mean, {})
+    again = spec.step(_state(0), _state(1), {})
+    assert _same(moved, again[0])
+    assert _same(memory, again[1])
+    for name, tensor in moved.items():
+        assert torch.equal((tensor - current[name]).sign(), (mean[name] - current[name]).sign())
+    assert _same(spec.step(current, current, {})[0], current)
+    moved, memory = spec.step(moved, mean, memory)
+    assert all(torch.isfinite(tensor).all() for tensor in (*moved.values(), *memory.values()))
+
+
+def compression(spec: Any) -> None:
+    sizes = {name: tensor.numel() for name, tensor in _state(0).items()}
+    assert spec.payload_bytes({}) == 0
+    assert 0 < spec.payload_bytes(sizes) <= 4 * sum(sizes.values()) + 100
+    assert isinstance(spec.payload_bytes(sizes), int)
+    received, residual = spec.compress(_state(0), None, generator())
+    assert {name: tensor.shape for name, tensor in received.items()} == {n: t.shape for n, t in _state(0).items()}
+    assert (residual is not None) == spec.keeps_residual
+    again = spec.compress(_state(0), None, generator())
+    assert _same(received, again[0])
+    if residual is not None:
+        assert _same({name: received[name] + residual[name] for name in received}, _state(0))
+    nothing = {name: 0 * tensor for name, tensor in _state(0).items()}
+    assert _same(spec.compress(nothing, None, generator())[0], nothing)
+
+
+def privacy(spec: Any) -> None:
+    assert isinstance(spec.equal_weights, bool)
+    small = {name: 1e-3 * tensor for name, tensor in _state(0).items()}
+    assert _same(spec.clip(small), small)
+    clipped = spec.clip({name: 1e3 * tensor for name, tensor in _state(0).items()})
+    assert _same(spec.clip(clipped), clipped)
+    noisy = spec.noise(small, 4, generator())
+    assert _same(noisy, spec.noise(small, 4, generator()))
+    assert {name: tensor.shape for name, tensor in noisy.items()} == {n: t.shape for n, t in small.items()}
+    assert 0 <= spec.epsilon(1, 0.5) <= spec.epsilon(1, 1.0) <= spec.epsilon(10, 1.0)
 
 
 def placement(spec: Any) -> None:
@@ -673,6 +745,21 @@ def placement(spec: Any) -> None:
     assert spec.max_utilisation is None or 0 < spec.max_utilisation <= 1
 
 
+def feature_transport(spec: Any) -> None:
+    import torch
+
+    h = 3 * torch.randn(50, 12, generator=generator()).relu()
+    sizes = [spec.num_bytes(n) for n in range(1, 40)]
+    assert all(isinstance(size, int) and size > 0 for size in sizes)
+    assert sizes == sorted(sizes)
+    received = spec.received(h)
+    assert (received.shape, received.dtype) == (h.shape, h.dtype)
+    assert torch.equal(received[7:8], spec.received(h[7:8]))  # a function of the sample
+    assert not spec.is_exact or torch.equal(received, h)
+    assert (received - h).square().mean() < 0.01 * h.square().mean()
+    assert not (spec.is_exact and spec.is_analog)
+
+
 CONTRACTS: dict[str, Callable[..., None]] = {
     "dataset": dataset,
     "partition": partition,
@@ -695,8 +782,13 @@ CONTRACTS: dict[str, Callable[..., None]] = {
     "extractor_training": extractor_training,
     "expert_training": expert_training,
     "gate_training": gate_training,
+    "local_update": local_update,
+    "server_update": server_update,
+    "compression": compression,
+    "privacy": privacy,
     "placement": placement,
     "arrivals": arrivals,
+    "feature_transport": feature_transport,
     "routing": routing,
 }
 
