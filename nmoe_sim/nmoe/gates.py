@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class GateSpec(Spec):
-    """A gate G: h_BD → scores_BN = shared(h) + local_scale · local(h); subclasses implement the three methods.
+    """A gate G: h_BD → scores_BN = shared(h) + local_scale · local(h); subclasses implement ``build``.
 
     The published description (arXiv 2511.01743) says that a gate has a shared and a local part, not
     how they combine. Adding their scores is our interpretation: it makes the local part a
@@ -25,15 +25,25 @@ class GateSpec(Spec):
 
     @abstractmethod
     def build(self, num_features: int, num_experts: int, generator: torch.Generator) -> Gate:
-        """Build the module; its weights are a function of the generator's state."""
+        """Build the module; its weights are a function of the generator's state.
 
-    @abstractmethod
+        A module whose layers draw from torch's global state is built with ``modules.seeded``.
+        """
+
     def num_parameters(self, num_features: int, num_experts: int) -> int:
-        """Return the number of parameters of both parts, without torch."""
+        """Return the number of parameters of both parts: what memory they take, before anything runs.
 
-    @abstractmethod
+        Built and counted here; override it with a closed form where building takes long.
+        """
+        from nmoe_sim.nmoe.modules import count_parameters
+
+        return count_parameters(lambda generator: self.build(num_features, num_experts, generator))
+
     def num_shared_parameters(self, num_features: int, num_experts: int) -> int:
-        """Return the number of parameters of the shared part, without torch."""
+        """Return the number of parameters of the shared part; built and counted, as above."""
+        from nmoe_sim.nmoe.modules import count_parameters
+
+        return count_parameters(lambda generator: self.build(num_features, num_experts, generator).shared)
 
 
 class MlpGate(GateSpec):
