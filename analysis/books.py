@@ -210,6 +210,12 @@ class Books:
         table = self.tables["compute"].sort_values("job_id")
         return table.assign(phase=_phase(table))
 
+    @cached_property
+    def clock_ratio(self) -> Floats:
+        """Clock frequency of each of ``jobs`` over that of its device; 1 without DVFS."""
+        ratio = self.jobs["frequency_hz"].astype("float64") / self.per_row(self.jobs["device"], "frequency_hz")
+        return ratio.fillna(1.0).to_numpy(np.float64)
+
     def busy_s(self, device: str, phase: str) -> float:
         """Return the time a device computes in a phase: the union of its jobs' service times."""
         return self._busy_s.get((device, phase), 0.0)

@@ -14,9 +14,10 @@ _ACCOUNT = ["device", "component", "phase"]
 
 def _jobs(books: Books) -> Floats:
     jobs = books.jobs
-    return relative(
-        jobs["energy_j"], books.per_row(jobs["device"], "compute_w") * (jobs["t_end_s"] - jobs["t_start_s"])
-    )
+    static_w = np.nan_to_num(books.per_row(jobs["device"], "static_w"))
+    dynamic_w = books.per_row(jobs["device"], "compute_w") - static_w
+    power_w = static_w + dynamic_w * books.clock_ratio**3
+    return relative(jobs["energy_j"], power_w * (jobs["t_end_s"] - jobs["t_start_s"]))
 
 
 def _hops(books: Books) -> Floats:
@@ -46,6 +47,7 @@ def _integrals(books: Books) -> pd.Series[float]:
         component: books.radio.astype({on_air: "float64"}).groupby([end, "phase"])[on_air].sum()
         for component, end, on_air in (("tx", "src", "airtime_s"), ("rx", "dst", "rx_airtime_s"))
     }
+    job_j = books.jobs.groupby(["device", "phase"])["energy_j"].sum()
     rows = []
     for device, phase in pd.MultiIndex.from_product([books.devices.index, list(books.phases_s)]):
         seconds = {
@@ -54,7 +56,10 @@ def _integrals(books: Books) -> pd.Series[float]:
             **{component: float(used.get((device, phase), 0.0)) for component, used in on_s.items()},
         }
         for component, time_s in seconds.items():
-            rows.append((device, component, phase, books.devices[f"{component}_w"].loc[device] * time_s))
+            energy_j = books.devices[f"{component}_w"].loc[device] * time_s
+            if component == "compute" and (books.clock_ratio != 1).any():  # powers differ from job to job
+                energy_j = float(job_j.get((device, phase), 0.0))
+            rows.append((device, component, phase, energy_j))
     table = pd.DataFrame(rows, columns=[*_ACCOUNT, "energy_j"])
     return table.set_index(_ACCOUNT)["energy_j"]
 
@@ -93,7 +98,13 @@ def _empty(books: Books) -> Floats:
 
 
 LAWS = (
-    Law("energy_of_jobs", "A job draws its device's compute power while it is served.", TOLERANCE, _jobs),
+    Law(
+        "energy_of_jobs",
+        "A job draws its device's compute power while it is served; all but static power goes "
+        "with the cube of the clock.",
+        TOLERANCE,
+        _jobs,
+    ),
     Law(
         "energy_of_hops",
         "A hop by radio draws its sender's transmit power and its receiver's receive power while their radios are on.",

@@ -69,7 +69,7 @@ def _overlap(books: Books) -> Floats:
 
 def _service(books: Books) -> Floats:
     jobs = books.jobs
-    expected_s = jobs["flop"].to_numpy(np.float64) / books.per_row(jobs["device"], "flop_per_s")
+    expected_s = jobs["flop"].to_numpy(np.float64) / books.per_row(jobs["device"], "flop_per_s") / books.clock_ratio
     served_s = (jobs["t_end_s"] - jobs["t_start_s"]).to_numpy(np.float64)
     deviation = relative(served_s, expected_s, 2 * np.spacing(jobs["t_end_s"].to_numpy()))
     return np.where((jobs["outcome"] == "aborted") & (served_s <= expected_s), 0.0, deviation)
@@ -114,7 +114,8 @@ LAWS = (
     Law("overlap", "No two jobs of a device overlap.", TOLERANCE, _overlap),
     Law(
         "service",
-        "A job is served for its FLOP at the device's rate, or for less if the device goes down meanwhile.",
+        "A job is served for its FLOP at the device's rate, which goes with the clock, or for less if the device goes "
+        "down meanwhile.",
         TOLERANCE,
         _service,
     ),

@@ -34,6 +34,7 @@ from nmoe_sim.nmoe import (
     transport,
 )
 from nmoe_sim.placement import solvers
+from nmoe_sim.scenario import dvfs
 from nmoe_sim.scenario.loader import build, load
 from nmoe_sim.scenario.merge import Override
 from nmoe_sim.scenario.scenario import Scenario
@@ -76,6 +77,7 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
     ],
     "mobility": [mobility.Static, mobility.RandomWaypoint, mobility.GaussMarkov, mobility.Trace],
     "handover": [handover.NoHandover, handover.A3Handover],
+    "dvfs": [dvfs.NoDvfs, dvfs.Fixed, dvfs.Deadline, dvfs.EnergyOptimal],
     "faults": [faults.NoFaults, faults.OnOff, faults.Trace],
     "device_profile": [
         device_profiles.Phone,
@@ -169,6 +171,7 @@ _MEMBERS: Mapping[str, tuple[str, ...]] = {
     "device_profile": (),
     "mobility": ("trajectory",),
     "handover": ("rule",),
+    "dvfs": ("governs",),
     "faults": ("never", "outages"),
     "channel": ("build",),
     "path_loss": (

@@ -7,6 +7,7 @@ the clock only needs gate scores, which are computed for the whole test set ahea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -105,6 +106,7 @@ class Service:
         self._scores = scores
         self._channel_scores = channel_scores
         self._top_k = top_k
+        self._deadline_s = math.inf if deadline_s is None else deadline_s
         self._patience_s = np.inf if at_deadline == "wait" or deadline_s is None else deadline_s
         self._combine_late = at_deadline == "combine"
         self._monitor = NetworkMonitor(simulation, self._hosts, view_period_s)
@@ -149,6 +151,7 @@ class Service:
             if not (yield device.compute(flop, kind, request_id=request_id)):
                 served.client_down = True
                 return
+        until_s = served.t_arrival_s + self._deadline_s
         deadline_s = served.t_arrival_s + self._patience_s
         if env.now >= deadline_s:
             return
@@ -165,14 +168,14 @@ class Service:
         ready = Event(env)
         arrived: list[int] = []
         answers = _Answers(ready, arrived, len(served.experts))
+        combine_s = costs.combine_flop * len(served.experts) / device.flop_per_s  # of an idle device
         branches = [
-            env.process(self._branch(request_id, device.name, host, experts, answers))
+            env.process(self._branch(request_id, device.name, host, experts, answers, until_s - combine_s))
             for host, experts in by_host.items()
         ]
         if np.isfinite(deadline_s):
             # the last moment from which an idle device still combines in time
-            spare_s = costs.combine_flop * len(served.experts) / device.flop_per_s
-            _give_up_after(ready, max(0.0, deadline_s - spare_s - env.now))
+            _give_up_after(ready, max(0.0, deadline_s - combine_s - env.now))
         yield ready
         served.client_down = device.num_outages > outages
         served.failed = bool(ready.value)
@@ -180,7 +183,7 @@ class Service:
         complete = len(arrived) == len(served.experts)
         if not served.client_down and (complete or (self._combine_late and arrived)):
             combine_flop = costs.combine_flop * len(served.arrived)
-            if (yield device.compute(combine_flop, "combine", request_id=request_id)):
+            if (yield device.compute(combine_flop, "combine", request_id=request_id, deadline_s=until_s)):
                 served.t_done_s = env.now
             else:
                 served.client_down = True
@@ -194,8 +197,9 @@ class Service:
         host: str,
         experts: list[int],
         answers: _Answers,
+        until_s: float,
     ) -> Generator[Event, Any, None]:
-        """Have one host's experts answer."""
+        """Have one host's experts answer, by ``until_s`` if there is a deadline."""
         network, costs = self._simulation.network, self._costs
         if host != client and not (
             yield network.send(
@@ -204,14 +208,17 @@ class Service:
         ):
             answers.lose(experts)
             return
-        for _ in experts:
-            job = self._simulation.devices[host].compute(costs.expert_flop, "expert", request_id=request_id)
+        device, n_bytes = self._simulation.devices[host], costs.output_bytes * len(experts)
+        if device.paces_jobs and until_s < math.inf:
+            until_s -= self._monitor.view().mean_delay_s(host, client, n_bytes)
+        start_s = max(self._env.now, device.free_at_s)
+        for k in range(1, len(experts) + 1):
+            by_s = start_s + (until_s - start_s) * k / len(experts) if until_s < math.inf else math.inf
+            job = device.compute(costs.expert_flop, "expert", request_id=request_id, deadline_s=by_s)
         if not (yield job):  # a host that goes down loses all its jobs at once
             answers.lose(experts)
             return
-        if host != client and not (
-            yield network.send(host, client, costs.output_bytes * len(experts), "output", request_id=request_id)
-        ):
+        if host != client and not (yield network.send(host, client, n_bytes, "output", request_id=request_id)):
             answers.lose(experts)
             return
         answers.add(experts)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from nmoe_sim.scenario.device_profile import DeviceProfile
+from nmoe_sim.scenario.dvfs import NoDvfs
 from nmoe_sim.scenario.quantities import Bytes, Count, NonNegative, Positive
 from nmoe_sim.scenario.spec import Families, Family, Spec
 
@@ -183,6 +184,7 @@ FAMILIES: Families = {
     "topology": _table(Cell, Star),
     "mobility": _table(Static),
     "handover": _table(A3),
+    "dvfs": _table(NoDvfs),
     "faults": _table(NoFaults),
     "antenna": _table(Isotropic),
     "channel": _table(Model),
