@@ -20,6 +20,7 @@ from nmoe_sim.nmoe.extractors.residual import FixupBlock, GroupNormBlock
 from nmoe_sim.nmoe.losses import cross_entropy
 from nmoe_sim.nmoe.modules import linear
 from nmoe_sim.nmoe.optimizer import Optimizer
+from nmoe_sim.nmoe.threads import one_thread
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 SMALL: list[PooledExtractor | CnnExtractor] = [
@@ -30,6 +31,12 @@ SMALL: list[PooledExtractor | CnnExtractor] = [
     VitExtractor(dim=16, depth=1, heads=4, pooling="class_token", bottleneck=True, num_features=6, output="plain"),
     CnnExtractor(channels=(6, 16), kernel_size=5, hidden=(120,), num_features=84),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _on_one_thread():
+    with one_thread():
+        yield
 
 
 def generator(seed: int = 0) -> torch.Generator:
