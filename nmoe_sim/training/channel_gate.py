@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 from pydantic import Field, model_validator
 
+from nmoe_sim.engine.topology import Topology
+from nmoe_sim.nmoe.channel_aware import ChannelAwareGate
 from nmoe_sim.scenario.quantities import NonNegative
+from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.federation.history import Work
 from nmoe_sim.training.fedgate import FedGate
 from nmoe_sim.training.learning import Learning
@@ -45,6 +48,15 @@ class ChannelAware(FedGate):
         if self.exchange != "experts":
             raise ValueError("noisy features need the experts at the clients; set exchange to 'experts'")
         return self
+
+    def check(self, scenario: Scenario, topology: Topology) -> None:
+        """Raise ValueError, with rule and remedy, where the gate doesn't look at the channel."""
+        super().check(scenario, topology)
+        if not isinstance(scenario.model.gate, ChannelAwareGate):
+            raise ValueError(
+                f"'{self.kind}' needs a gate that looks at the channel, and '{scenario.model.gate.kind}' doesn't; "
+                "set model.gate.kind to channel_aware"
+            )
 
     def _step_flop(self, learning: Learning) -> int:
         """Return the FLOP of training on one sample, mean over rounds."""

@@ -152,6 +152,10 @@ class Poisson(Spec):
     """Requests a second, each client."""
 
 
+class Floats(Spec):
+    kind: ClassVar[str] = "fp32"
+
+
 class TopK(Spec):
     kind: ClassVar[str] = "top_k"
 
@@ -202,5 +206,6 @@ FAMILIES: Families = {
     "gate_training": _table(FedGate),
     "placement": _table(Home),
     "arrivals": _table(Poisson),
+    "feature_transport": _table(Floats),
     "routing": _table(TopK),
 }

@@ -232,7 +232,7 @@ def test_settings_that_dont_fit_are_refused():
         tiny_scenario({"training.gate": {"kind": "channel_aware", "perfect_share": 1}})
     with pytest.raises(InputError, match="set exchange to 'experts'"):
         tiny_scenario({"training.gate": {"kind": "channel_aware", "exchange": "outputs"}})
-    with pytest.raises(InputError, match=r"set model\.gate"):
+    with pytest.raises(InputError, match=r"set model\.gate\.kind"):
         check(tiny_scenario({"training.gate": {"kind": "channel_aware"}}))
 
 

@@ -124,19 +124,23 @@ def test_an_aged_view_stays_what_it_was_when_a_device_moves_and_hands_over() -> 
         return view.mean_delay_s("a", "bs0", 1000)
 
     view, current_s = monitor.view(), run.mean_delay_s("a", "bs0", 1000)
+    near_db = view.snr_db("a", "bs0")
     assert delay_s(view) == current_s
     run.env.run(until=2.0)
     run.topology.attach("a", "bs1")
     run.env.run(until=4.0)
     assert run.mean_delay_s("a", "bs0", 1000) > 0.5 > current_s  # over the wire by now
     assert monitor.view() is view
-    assert (view.t_s, delay_s(view)) == (0.0, current_s)
+    assert (view.t_s, delay_s(view), view.snr_db("a", "bs0")) == (0.0, current_s, near_db)
     assert view.mean_delay_s("a", "bs1", 1000) == pytest.approx(current_s + 0.5 + 8e-6)
     run.env.run(until=5.0)
     now_s = run.mean_delay_s("a", "bs0", 1000)
     run.env.run(until=9.5)
     aged = monitor.view()
     assert (aged.t_s, delay_s(aged)) == (5.0, now_s)
+    assert aged.snr_db("a", "bs1") == pytest.approx(near_db - 20 * math.log10(240 / 10), abs=1e-6)
+    assert aged.snr_db("a", "bs0") == aged.snr_db("a", "bs1")  # over the wire from there
+    assert run.outlook().snr_db("a", "bs1") > aged.snr_db("a", "bs1")  # it has come closer since
     assert delay_s(view) == current_s  # whoever kept it, too
     monitor.stop()
 
