@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nmoe_sim.nmoe.channel_aware import ChannelAwareGate
 from nmoe_sim.nmoe.cohort import State
-from nmoe_sim.nmoe.losses import load_balance_loss, masked_mean, mixture_loss
+from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
 from nmoe_sim.nmoe.mixture import Combine
 from nmoe_sim.nmoe.modules import Gate
 from nmoe_sim.nmoe.randomness import torch_generator
@@ -141,7 +141,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class ChannelLoss:
-    """A ``HeadLoss`` for ``ChannelHead``: the mixture's negative log-likelihood over channels, and the load's balance.
+    """A ``HeadLoss`` for ``ChannelHead``: the mixture's negative log-likelihood over channels, and a regulariser.
 
     On channels, every expert's features get noise of their own by a drawn SNR, H_n(h + n_n), and the gate sees
     the SNRs; else all is as for a gate that doesn't look.
@@ -164,10 +164,13 @@ class ChannelLoss:
     how : {"logits", "probabilities"}
     noise_std : float
         Noise on scores (noisy top-k).
-    load_balance : float
-        Coefficient of ``load_balance_loss``.
+    available_WN : Tensor of bool
+        Experts that each client of the cohort may ask.
+    regulariser : callable
+        regulariser(scores_ABN, mask_AB) → what is added to each client's loss (A,) on channels; scores are -inf where
+        an expert isn't available.
     on_channels : bool
-        Whether channels are drawn; False: all are perfect, and nothing is balanced.
+        Whether channels are drawn; False: all are perfect, and nothing is added.
     """
 
     gate: ChannelAwareGate
@@ -180,7 +183,8 @@ class ChannelLoss:
     top_k: int
     how: Combine
     noise_std: float
-    load_balance: float
+    available_WN: Tensor
+    regulariser: Callable[[Tensor, Tensor], Tensor]
     on_channels: bool
 
     def __call__(self, out_ABM: Tensor, batch: HeadBatch) -> Tensor:
@@ -193,11 +197,10 @@ class ChannelLoss:
         else:
             scores_ABN, outputs_ABNC = out_ABM[..., :num_experts], self.outputs_RNC[batch.rows_AB]
         scores_ABN = scores_ABN + self.noise_std * self.draws.normal("gate_noise", batch, num_experts).to(scores_ABN)
+        scores_ABN = scores_ABN.masked_fill(~self.available_WN[batch.clients_A].unsqueeze(1), -torch.inf)
         values_AB = mixture_loss(scores_ABN, outputs_ABNC, self.labels_R[batch.rows_AB], top_k=self.top_k, how=self.how)
         loss_A = masked_mean(values_AB, batch.mask_AB)
-        if self.on_channels and self.load_balance:
-            loss_A = loss_A + self.load_balance * load_balance_loss(scores_ABN, self.top_k, batch.mask_AB)
-        return loss_A
+        return loss_A + self.regulariser(scores_ABN, batch.mask_AB) if self.on_channels else loss_A
 
     def noisy_outputs(self, snr_db: FloatArray, batch: HeadBatch) -> Tensor:
         """Return what every expert says to the features that reach it, H_n(h + n_n), (A, B, N, C)."""

@@ -33,15 +33,17 @@ class ChannelAware(FedGate):
 
     After the perfect rounds each step draws the SNR of every sample's way to every expert, and the experts answer
     features with that noise, as analog transport brings them. Clients compute these answers themselves, so
-    they need the experts. Their FLOP are charged in equal parts to all rounds.
+    they need the experts. Their FLOP, of all experts, are charged in equal parts to all rounds.
     """
 
     kind: ClassVar[str] = "channel_aware"
+    title: ClassVar[str] = "channel-aware"
 
     perfect_share: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the rounds, the first ones, that are on perfect channels."""
     load_balance: NonNegative = 0.01
-    """Coefficient of the load-balance loss in the rounds after; 0.01 is that of Switch Transformers."""
+    """Coefficient of the load-balance loss over the experts that a client may ask, like ``z_loss`` on drawn channels
+    only; 0.01 is that of Switch Transformers."""
 
     @model_validator(mode="after")
     def _has_the_experts(self) -> ChannelAware:
@@ -75,7 +77,8 @@ class ChannelAware(FedGate):
         from nmoe_sim.nmoe.channel_gate import ChannelLoss, Draws
         from nmoe_sim.nmoe.cohort import stack
 
-        clients, model = [work.client for work in works], learning.scenario.model
+        clients, model = [work.client for work in works], learning.model
+        top_k = self.mixture_size(model.top_k, len(learning.clients))
         return ChannelLoss(
             model.gate,
             Draws(learning.simulation.streams, clients, [work.counter for work in works]),
@@ -84,9 +87,10 @@ class ChannelAware(FedGate):
             torch.cat([learning.train_h[client] for client in clients]),
             torch.cat([learning.data.train_y[client] for client in clients]),
             torch.cat([learning.train_outputs[client] for client in clients]),
-            top_k=self.mixture_size(model.top_k, len(learning.clients)),
+            top_k=top_k,
             how=model.combine,
             noise_std=self.noise_std,
-            load_balance=self.load_balance,
+            available_WN=self.available(learning, works),
+            regulariser=lambda scores_ABN, mask_AB: self.regularisers(scores_ABN, top_k, mask_AB),
             on_channels=works[0].base >= self.perfect_share * self.rounds,
         )

@@ -30,7 +30,7 @@ from nmoe_sim.nmoe.channel_gate import (
 from nmoe_sim.nmoe.cohort import batches, stack, unstack
 from nmoe_sim.nmoe.experts import MlpExpert
 from nmoe_sim.nmoe.gates import MlpGate
-from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
+from nmoe_sim.nmoe.losses import load_balance_loss, masked_mean, mixture_loss
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.stacked import HeadBatch, stacked_forward, train_heads
 from nmoe_sim.rng import RandomStreams
@@ -147,7 +147,8 @@ def case(num_samples: int = 20, **changes: Any) -> tuple[ChannelLoss, Any]:
         "top_k": 2,
         "how": "probabilities",
         "noise_std": 0.0,
-        "load_balance": 0.0,
+        "available_WN": torch.ones(2, NUM_EXPERTS, dtype=torch.bool),
+        "regulariser": lambda scores_ABN, mask_AB: torch.zeros(len(scores_ABN)),
         "on_channels": True,
     }
     return ChannelLoss(**{**settings, **changes}), modules
@@ -168,7 +169,7 @@ def test_experts_answer_features_with_their_own_noise():
 
 
 def test_on_perfect_channels_it_is_the_mixtures_loss():
-    loss, _ = case(on_channels=False, load_balance=5.0)
+    loss, _ = case(on_channels=False, regulariser=None)
     some = batch([0, 1], [4, 3])
     out_ABM = torch.randn(2, 4, NUM_EXPERTS + 4, generator=generator(2))
     labels, outputs = loss.labels_R[some.rows_AB], loss.outputs_RNC[some.rows_AB]
@@ -212,12 +213,29 @@ def entropy_of_load(gate: Any, states: Any, h: torch.Tensor) -> float:
     return float(-(mean * mean.log()).sum())
 
 
+def balance(coefficient: float) -> Any:
+    return lambda scores_ABN, mask_AB: coefficient * load_balance_loss(scores_ABN, 2, mask_AB)
+
+
+def test_experts_that_may_not_be_asked_have_no_say():
+    available = torch.ones(2, NUM_EXPERTS, dtype=torch.bool)
+    available[1, [0, 3]] = False
+    loss, _ = case(available_WN=available, top_k=NUM_EXPERTS)
+    some = batch([0, 1], [4, 3])
+    out_ABM = torch.randn(2, 4, NUM_EXPERTS + 4, generator=generator(2))
+    other = out_ABM.clone()
+    other[1, :, [0, 3]] += 7.0
+    torch.testing.assert_close(loss(out_ABM, some), loss(other, some))
+    other[0, :, [0, 3]] += 7.0
+    assert loss(out_ABM, some)[0] != loss(other, some)[0]
+
+
 def test_the_regulariser_keeps_the_gate_from_collapsing():
     """One expert is right and the others are at random, all heard well: the load goes there, unless that costs."""
     loss, _ = case(gate=ChannelAwareGate(snr_min_db=60.0, snr_max_db=80.0))
     given = {**loss.__dict__, "labels_R": loss.outputs_RNC[:, 2].argmax(dim=1)}
     collapsed, balanced = (
-        entropy_of_load(*trained(ChannelLoss(**{**given, "load_balance": coefficient})), loss.h_RD)
+        entropy_of_load(*trained(ChannelLoss(**{**given, "regulariser": balance(coefficient)})), loss.h_RD)
         for coefficient in (0.0, 5.0)
     )
     assert collapsed < 0.7 * math.log(NUM_EXPERTS)
