@@ -257,3 +257,13 @@ def test_maps_of_colour_scale_and_turn_what_isnt_grey():
 def test_areas_must_be_in_order():
     with pytest.raises(ValidationError, match=r"min_area 0\.5 is above max_area 0\.4"):
         CropJitter(min_area=0.5, max_area=0.4)
+
+
+def test_every_data_set_has_views_that_suit_it():
+    """Digits aren't mirrored or cut; crops of clothes are larger than those of photographs."""
+    from nmoe_sim.families import families
+
+    laws = {kind: cls.model_fields["augmentation"].default for kind, cls in families()["dataset"].items()}
+    assert laws["digits"] == Affine()
+    assert laws["fashion_mnist"] == CropJitter(min_area=0.5)
+    assert laws["cifar10"] == laws["cifar100"] == CropJitter()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from nmoe_sim.errors import InputError
+from nmoe_sim.nmoe.augment import CropJitter
 from nmoe_sim.nmoe.datasets.base import Arrays, Labels, Pixels
 from nmoe_sim.nmoe.datasets.files import FileDatasetSpec, Remote, RemoteFile
 from nmoe_sim.nmoe.idx import read_idx
+from nmoe_sim.scenario.spec import Family
 
 
 class FashionMnist(FileDatasetSpec):
@@ -40,6 +42,9 @@ class FashionMnist(FileDatasetSpec):
     remedy: ClassVar[str] = (
         "run 'nmoe-sim data fetch fashion_mnist', or 'apt-get install dataset-fashion-mnist' on Debian or Ubuntu"
     )
+
+    augmentation: Annotated[Any, Family("augmentation")] = CropJitter(min_area=0.5)
+    """Random views of an image, for training without labels; milder crops than of photographs, found by trial."""
 
     @classmethod
     def paths_in(cls, folder: Path) -> tuple[Path, ...] | None:
