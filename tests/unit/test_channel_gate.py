@@ -254,6 +254,22 @@ def test_settings_that_dont_fit_are_refused():
         check(tiny_scenario({"training.gate": {"kind": "channel_aware"}}))
 
 
+def test_fedgate_trains_it_as_the_mlp_gate_and_leaves_the_channel_out():
+    from nmoe_sim.lifecycle import train
+    from nmoe_sim.preparation import prepare
+
+    gates = []
+    for kind in ("mlp", "channel_aware"):
+        scenario = tiny_scenario({"model.gate": {"kind": kind}, "training.gate.rounds": 2})
+        learning = prepare(scenario, check(scenario))
+        learning.simulation.env.run(learning.simulation.env.process(train(learning)))
+        gates.append(learning.gates)
+    for plain, aware in zip(*gates, strict=True):
+        assert aware.pop(CHANNEL).tolist() == [0.0] * 4
+        assert plain.keys() == aware.keys()
+        assert all(torch.equal(plain[name], aware[name]) for name in plain)
+
+
 # --- what it sees ------------------------------------------------------------------------------------
 
 

@@ -101,6 +101,16 @@ def test_the_shortest_goes_first() -> None:
     assert [one.airtime_s for one in (long, short, later)] == pytest.approx([6.0, 2.0, 0.5])
 
 
+def test_the_largest_features_travel() -> None:
+    import torch
+
+    transport = example("feature_transport")(share=0.5)
+    h = torch.tensor([[3.0, -4.0, 0.5, 1.0, 0.0]])
+    assert transport.received(h).tolist() == [[3.0, -4.0, 0.0, 0.0, 0.0]]
+    assert transport.num_bytes(5) == 2 * 2 + 1
+    assert transport.num_bytes(16) == 2 * 8 + 2
+
+
 @pytest.mark.parametrize("family", ["extractor", "expert", "gate"])
 def test_declared_parameters_are_the_modules(family: str) -> None:
     import torch
