@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,7 @@ REQUIRED: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("topology", "file"): {"file": str(DATA / "topology.json")},
     ("mobility", "trace"): {"file": str(DATA / "positions.csv")},
+    ("faults", "trace"): {"file": str(DATA / "outages.csv")},
     ("channel", "trace"): {"file": str(DATA / "gains.csv"), "after_end": "repeat"},
 }
 """What has no default, by row; whatever isn't here must be buildable from nothing."""
@@ -448,6 +450,40 @@ def topology(spec: Any) -> None:
             assert all(built.is_connected(a, b) for a in names for b in names)
 
 
+def faults(spec: Any) -> None:
+    """Times of a device rise, and depend on nobody else's."""
+    names = [f"dev{i}" for i in range(6)]
+
+    def outages(names: list[str]) -> list[list[tuple[float, float]]]:
+        return [list(islice(times, 100)) for times in spec.outages(names, RandomStreams(STREAMS.seed))]
+
+    found = outages(names)
+    assert len(found) == 6
+    assert outages(names) == found
+    assert outages([*names, "dev6"])[:6] == found
+    assert spec.never == (not any(found))
+    for times in found:
+        flat = [t_s for pair in times for t_s in pair]
+        assert flat == sorted(flat)
+        assert all(0 <= down_s < up_s < math.inf for down_s, up_s in times)
+
+
+def dvfs(spec: Any) -> None:
+    """A frequency within the device's range, whatever is asked; more power the higher it is."""
+    assert hasattr(build_spec(FAMILIES["device_profile"]["phone"], from_python({"dvfs": spec}), FAMILIES,
+                              family=Family("device_profile", key="profile")), "dvfs")  # fmt: skip
+    if not spec.governs:
+        return
+    for cycles in (0.0, 1.0, 1e9, 1e15):
+        for time_s in (-math.inf, -1.0, 0.0, 1e-9, 1.0, 1e9, math.inf):
+            frequency_hz = spec.choose_hz(cycles, time_s)
+            assert spec.min_frequency_hz <= frequency_hz <= spec.max_frequency_hz
+            assert spec.by_job or frequency_hz == spec.choose_hz(1.0, math.inf)
+    powers_w = [spec.power_w(hz) for hz in (spec.min_frequency_hz, spec.max_frequency_hz)]
+    assert powers_w == sorted(powers_w)
+    assert powers_w[0] >= spec.static_w
+
+
 def device_profile(spec: Any) -> None:
     assert isinstance(spec, DeviceProfile)
     assert spec.count is None
@@ -768,6 +804,8 @@ CONTRACTS: dict[str, Callable[..., None]] = {
     "topology": topology,
     "mobility": mobility,
     "handover": handover,
+    "faults": faults,
+    "dvfs": dvfs,
     "device_profile": device_profile,
     "channel": channel,
     "path_loss": path_loss,
