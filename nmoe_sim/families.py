@@ -39,7 +39,7 @@ from nmoe_sim.scenario.loader import build, load
 from nmoe_sim.scenario.merge import Override
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.scenario.spec import Families, Spec
-from nmoe_sim.training import channel_gate, fedce, fedgate, fedsc, spectral
+from nmoe_sim.training import baselines, channel_gate, fedce, fedgate, fedsc, peer_gates, ruled_gates, spectral
 from nmoe_sim.training import experts as expert_training
 from nmoe_sim.training.federation import protocols, selection
 
@@ -120,9 +120,27 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
     ],
     "expert": [experts.MlpExpert],
     "gate": [gates.MlpGate, channel_aware.ChannelAwareGate],
-    "extractor_training": [fedce.FedCE, fedsc.FedSC, spectral.Spectral],
-    "expert_training": [expert_training.LocalTraining],
-    "gate_training": [fedgate.FedGate, channel_gate.ChannelAware],
+    "extractor_training": [
+        fedce.FedCE,
+        fedsc.FedSC,
+        spectral.Spectral,
+        baselines.Untrained,
+        baselines.LocalOnly,
+        baselines.Dense,
+        baselines.FedPer,
+        baselines.FedRep,
+        baselines.Centralised,
+    ],
+    "expert_training": [expert_training.LocalTraining, expert_training.Heads],
+    "gate_training": [
+        fedgate.FedGate,
+        peer_gates.RanGate,
+        peer_gates.RollGate,
+        channel_gate.ChannelAware,
+        ruled_gates.OwnGate,
+        ruled_gates.OracleGate,
+        baselines.JointGate,
+    ],
     "local_update": [local_update.Sgd, local_update.FedProx, local_update.Scaffold],
     "server_update": [
         server_update.Average,
@@ -191,9 +209,9 @@ _MEMBERS: Mapping[str, tuple[str, ...]] = {
     "extractor": ("build", "num_parameters", "check"),
     "expert": ("build", "num_parameters"),
     "gate": ("build", "num_parameters"),
-    "extractor_training": ("clock", "values"),
-    "expert_training": ("clock", "values"),
-    "gate_training": ("clock", "values", "experts_held"),
+    "extractor_training": ("clock", "values", "check", "reshaped"),
+    "expert_training": ("clock", "values", "check", "reshaped"),
+    "gate_training": ("clock", "values", "check", "reshaped", "experts_held"),
     "local_update": ("proximal", "has_variates", "check"),
     "server_update": ("step",),
     "protocol": ("clock", "check", "has_rounds", "has_server"),

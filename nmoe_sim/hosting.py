@@ -60,7 +60,7 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
 def _delay_s(learning: Learning, client: str, host: str) -> float:
     """Return the time of features to a host and of the output back."""
     simulation, costs = learning.simulation, learning.costs
-    features, num_features = learning.scenario.inference.features, learning.scenario.model.extractor.num_features
+    features, num_features = learning.scenario.inference.features, learning.model.extractor.num_features
     there_s = simulation.mean_delay_s(client, host, features.num_bytes(num_features), analog=features.is_analog)
     return there_s + simulation.mean_delay_s(host, client, costs.output_bytes)
 
@@ -75,7 +75,7 @@ def _demand_hz(learning: Learning) -> NDArray[np.float64]:
     local = scenario.inference.samples == "local"
     # every expert at home: where it will be is what the demand is for
     monitor = NetworkMonitor(learning.simulation, tuple(clients), 0.0)
-    channel_scores = ChannelScores.of(scenario.model.gate, learning.gates, clients)
+    channel_scores = ChannelScores.of(learning.model.gate, learning.gates, clients)
     demand = np.zeros((len(clients), len(clients)))
     for i in range(len(clients)):
         num_samples = learning.data.num_train[i] if local else sum(learning.data.num_train)

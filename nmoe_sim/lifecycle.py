@@ -76,7 +76,7 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
         deadline_s=inference.deadline_s,
         at_deadline=inference.at_deadline,
         view_period_s=inference.view_period_s,
-        channel_scores=ChannelScores.of(scenario.model.gate, learning.gates, learning.clients),
+        channel_scores=ChannelScores.of(learning.model.gate, learning.gates, learning.clients),
     )
     with learning.progress("inference: requests", len(workload.t_s)) as advance:
         served = yield from service.run(workload, advance)
@@ -96,7 +96,7 @@ def request_costs(learning: Learning) -> RequestCosts:
     """Return the declared costs of one request's parts."""
     from nmoe_sim.nmoe.cost import combine_flop
 
-    costs, model, features = learning.costs, learning.scenario.model, learning.scenario.inference.features
+    costs, model, features = learning.costs, learning.model, learning.scenario.inference.features
     return RequestCosts(
         features_flop=costs.features_flop,
         gate_flop=costs.gate_flop,
@@ -150,7 +150,7 @@ def _record_accuracies(learning: Learning) -> None:
     from nmoe_sim.nmoe.evaluate import accuracies
 
     scores, outputs = learning.test_scores().cpu(), learning.tested_outputs.cpu()
-    labels, model, now = learning.data.test_y.cpu(), learning.scenario.model, learning.simulation.env.now
+    labels, model, now = learning.data.test_y.cpu(), learning.model, learning.simulation.env.now
     sums: dict[tuple[str, str], list[float]] = {}
     for i, client in enumerate(learning.clients):
         for split, rows in (("global", None), ("local", learning.data.test_parts[i])):
@@ -158,7 +158,13 @@ def _record_accuracies(learning: Learning) -> None:
                 continue  # a client with few training samples may have no local test set
             pick = torch.arange(len(labels)) if rows is None else torch.from_numpy(rows)
             values = accuracies(
-                i, scores[i][pick], outputs[:, pick], labels[pick], top_k=model.top_k, how=model.combine
+                i,
+                scores[i][pick],
+                outputs[:, pick],
+                labels[pick],
+                top_k=model.top_k,
+                how=model.combine,
+                peers=None if learning.peers is None else learning.peers[i],
             )
             for metric, value in values.items():
                 learning.record_metric(FINAL, None, now, metric, split, client, value)

@@ -13,6 +13,17 @@ def cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     return -logits_BC.log_softmax(dim=-1).gather(-1, labels_B.unsqueeze(-1)).squeeze(-1)
 
 
+def smoothed_cross_entropy(logits_BC: Tensor, labels_B: Tensor, smoothing: float) -> Tensor:
+    """Return the cross-entropy of each sample with (1 − ε) of its label and ε of the uniform law, ε ``smoothing``.
+
+    Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, arXiv 1512.00567, section 7.
+    """
+    if not smoothing:
+        return cross_entropy(logits_BC, labels_B)
+    uniform_B = -logits_BC.log_softmax(dim=-1).mean(dim=-1)
+    return (1.0 - smoothing) * cross_entropy(logits_BC, labels_B) + smoothing * uniform_B
+
+
 def masked_mean(values_AB: Tensor, mask_AB: Tensor) -> Tensor:
     """Return the mean over the samples that count, for each client: shape (A,)."""
     return torch.where(mask_AB, values_AB, 0.0).sum(dim=-1) / mask_AB.sum(dim=-1)

@@ -88,6 +88,12 @@ class StageClock:
         """Return why a client can't take part now, None if it can."""
         return self.simulation.why_down(self.clients[client])
 
+    def neighbours(self, client: int) -> list[int]:
+        """Return the clients one hop away now."""
+        topology = self.simulation.topology
+        links = [topology.link(self.clients[client], name) for name in self.clients]
+        return [other for other, link in enumerate(links) if link is not None and topology.is_up(link)]
+
     # --- payloads and jobs -----------------------------------------------------------------------------
 
     def down(self, client: int, n_bytes: int, kind: str, attempt: Attempt | None = None) -> Event:

@@ -72,8 +72,6 @@ class ExtractorTraining(FederatedStage):
 
     def values(self, learning: Learning, history: History) -> None:
         """Train, keep the extractor, compute every sample's features once, record rounds and curves."""
-        from nmoe_sim.nmoe.evaluate import features
-
         values = learning.store.compute(
             STAGE,
             self.settings(history),
@@ -82,8 +80,7 @@ class ExtractorTraining(FederatedStage):
         outcome = Outcome.from_tensors(values, learning.data.test_x.device)
         learning.extractor.load_state_dict(_part(outcome.common(), "0."))
         learning.heads = [_part(outcome.state(client), "1.") for client in range(len(learning.clients))]
-        learning.train_h = [features(learning.extractor, x) for x in learning.data.train_x]
-        learning.test_h = features(learning.extractor, learning.data.test_x)
+        keep_features(learning)
         learning.record_history(STAGE, self, history, outcome)
 
     def _train(self, learning: Learning, history: History, checkpoint: Checkpoint) -> Outcome:
@@ -118,6 +115,14 @@ class ExtractorTraining(FederatedStage):
         state = common(memory.models)
         learning.extractor.load_state_dict(_part(state, "0."))
         return probe_accuracies(learning, self.probes)
+
+
+def keep_features(learning: Learning) -> None:
+    """Compute every sample's features by the extractor as it is now, and keep them."""
+    from nmoe_sim.nmoe.evaluate import features
+
+    learning.train_h = [features(learning.extractor, x) for x in learning.data.train_x]
+    learning.test_h = features(learning.extractor, learning.data.test_x)
 
 
 def probe_accuracies(learning: Learning, probes: tuple[Probe, ...]) -> dict[str, float]:

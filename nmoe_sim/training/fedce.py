@@ -31,6 +31,16 @@ class FedCE(ExtractorTraining):
     head: Literal["linear", "expert"] = "linear"
     """The head: linear, or of the architecture of ``model.expert``, so that stage 2 can go on from it."""
 
+    @property
+    def trains_experts(self) -> bool:
+        """See ``Stage``."""
+        return self.head == "expert"
+
+    @property
+    def heads_travel(self) -> bool:
+        """See ``Stage``: without a server every client has its own."""
+        return bool(self.protocol.has_server)
+
     def add_on(self, learning: Learning) -> nn.Module:
         """Build the head."""
         return build_head(learning, self.head)
@@ -53,7 +63,7 @@ def build_head(learning: Learning, head: Literal["linear", "expert"]) -> nn.Modu
     from nmoe_sim.nmoe.modules import linear
     from nmoe_sim.nmoe.randomness import torch_generator
 
-    model, num_classes = learning.scenario.model, learning.data.num_classes
+    model, num_classes = learning.model, learning.data.num_classes
     generator = torch_generator(learning.simulation.streams, "init_head")
     if head == "linear":
         return linear(model.extractor.num_features, num_classes, generator)

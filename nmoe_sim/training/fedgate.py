@@ -1,14 +1,16 @@
 """Stage 3: the gate, of a shared and a local part, trained over fixed experts (FedGate).
 
 The published description (arXiv 2511.01743) says that FedGate synchronises the gate's shared part and
-keeps the local part. Our interpretation of the rest: the two parts' scores add up; the loss is the
-mixture's own negative log-likelihood; a client needs the outputs of all experts for its samples, and
-gets them by fetching the experts once or by sending features, each charged to the links.
+keeps the local part. Our interpretation of the rest: the loss is the mixture's own negative
+log-likelihood; a client needs the outputs of the experts it may ask for its samples, and gets them by fetching
+the experts once or by sending features, each charged to the links; the neighbours it may ask are all other
+clients, or those one hop away in the topology when the stage begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from simpy.events import Event
@@ -16,9 +18,11 @@ from simpy.events import Event
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Count, NonNegative
+from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.clock import StageClock, Steps
+from nmoe_sim.training.exchange import Exchange
 from nmoe_sim.training.federation.federation import RoundCosts
-from nmoe_sim.training.federation.history import History, Work
+from nmoe_sim.training.federation.history import Attempt, History, Work
 from nmoe_sim.training.federation.learners import HeadLearner
 from nmoe_sim.training.federation.memory import Memory, Outcome, whole
 from nmoe_sim.training.federation.stage import FederatedStage
@@ -27,6 +31,7 @@ from nmoe_sim.training.learning import Learning, checked_values, is_evaluated
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from nmoe_sim.engine.topology import Topology
     from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss
     from nmoe_sim.nmoe.values import Checkpoint
 
@@ -37,19 +42,39 @@ class FedGate(FederatedStage):
     """Partially synchronised gates; ``synchronise`` also gives the two baselines."""
 
     kind: ClassVar[str] = "fedgate"
+    title: ClassVar[str] = "FedGate"
+    """Names the stage's progress."""
     needs_one_model: ClassVar[bool] = False
+    exchanges_in_rounds: ClassVar[bool] = False
+    """Whether experts or outputs move when a round first needs them; if not, all do before the first round."""
 
     optimizer: Optimizer = Optimizer(lr=0.1)
     """Local training in each round."""
     synchronise: Literal["shared", "all", "none"] = "shared"
     """Parts averaged in a round: ``shared`` is FedGate, ``all`` FedAvg on the whole gate, ``none`` local gates."""
     exchange: Literal["experts", "outputs"] = "experts"
-    """How clients get the experts' outputs for their samples: all experts once, or features out and outputs back."""
+    """How clients get the experts' outputs for their samples: each expert once, or features out and outputs back."""
+    peers: Literal["all", "neighbours"] = "all"
+    """Whose experts a client may ask beside its own, in training and ever after: everybody's, or those of the clients
+    one hop away when the stage begins."""
     noise_std: NonNegative = 0.5
     """Noise on the scores in training (noisy top-k, Shazeer et al. 2017)."""
     top_k: Count | None = None
     """Experts in the mixture the gate is trained on; null: ``model.top_k``, but two where that is one, since the
-    weight of a single expert is 1 and teaches nothing."""
+    weight of a single expert is 1 and teaches nothing. A client that may ask fewer trains on those."""
+    load_balance: NonNegative = 0.0
+    """Coefficient of the load-balance loss over the experts that a client may ask (Switch Transformers: 0.01)."""
+    z_loss: NonNegative = 0.0
+    """Coefficient of the z-loss, which keeps scores small (ST-MoE: 0.001)."""
+
+    def check(self, scenario: Scenario, topology: Topology) -> None:
+        """See ``Stage``."""
+        super().check(scenario, topology)
+        if self.peers == "neighbours" and all(link.medium != "sidelink" for link in topology.links):
+            raise ValueError(
+                f"peers 'neighbours', and in topology '{scenario.topology.kind}' no client is linked to another; "
+                "set training.gate.peers to all, or take a topology with sidelinks, such as disc or grid"
+            )
 
     def mixture_size(self, top_k: int, num_experts: int) -> int:
         """Return how many experts a training sample's mixture has, given ``model.top_k``."""
@@ -59,10 +84,39 @@ class FedGate(FederatedStage):
         """Return how many experts a client holds at a time in this stage."""
         return num_experts if self.exchange == "experts" else 1
 
+    def peers_of(self, learning: Learning, client: int, counter: int, pool: Sequence[int]) -> list[int]:
+        """Return the experts that a client trains its gate on in its part of a round, of those it may ask.
+
+        Parameters
+        ----------
+        learning : Learning
+        client, counter : int
+            The client, and the round, or its how-manieth attempt where there are none.
+        pool : sequence of int
+            Experts that it may ask, its own among them.
+        """
+        return list(pool)
+
     def clock(self, learning: Learning) -> Generator[Event, None, History]:
         """See ``Stage``."""
-        yield from self._exchange(learning, learning.clock(STAGE))
-        history = yield from self.federate(learning, STAGE, self._costs(learning))
+        clock, clients = learning.clock(STAGE), range(len(learning.clients))
+        pools = [list(clients)] * len(clients)
+        if self.peers == "neighbours":
+            pools = [sorted({client, *clock.neighbours(client)}) for client in clients]
+        exchange = Exchange(learning, clock, self.exchange, self.protocol.has_server and self.peers == "all")
+        costs = self._costs(learning)
+        if self.exchanges_in_rounds:
+
+            def first(_: StageClock, attempt: Attempt) -> Steps:
+                client = attempt.client
+                return exchange.part(attempt, self.peers_of(learning, client, attempt.round, pools[client]))
+
+            costs = replace(costs, prelude=first)
+        else:
+            yield exchange.everything(pools)
+            pools = [sorted({client, *known}) for client, known in enumerate(exchange.known)]
+        history = yield from self.federate(learning, STAGE, costs)
+        history.peers = pools if any(len(pool) < len(clients) for pool in pools) else None
         _, moved_bytes = self._moved(learning)
         if moved_bytes and self.protocol.has_server:
             yield learning.clock(STAGE).broadcast(moved_bytes, "model_down")
@@ -89,42 +143,12 @@ class FedGate(FederatedStage):
             mean_flop=average_flop(num_elements({name: state[name] for name in names}), 1) if names else 0.0,
         )
 
-    def _exchange(self, learning: Learning, clock: StageClock) -> Steps:
-        """Get every client the experts' outputs for its samples."""
-        costs, num_train = learning.costs, learning.data.num_train
-        others = len(learning.clients) - 1
-
-        def upload(client: int) -> Steps:
-            yield clock.up(client, costs.expert_bytes, "expert")
-
-        def fetch(client: int) -> Steps:
-            yield clock.down(client, others * costs.expert_bytes, "expert")
-            yield clock.job(client, costs.expert_flop * num_train[client] * (others + 1), "expert")
-
-        def ask(client: int) -> Steps:
-            env = clock.simulation.env
-            yield env.all_of([env.process(ask_one(client, owner)) for owner in range(others + 1)])
-
-        def ask_one(client: int, owner: int) -> Steps:
-            samples = num_train[client]
-            yield clock.across(client, owner, samples * costs.features_bytes, "features")
-            yield clock.job(owner, costs.expert_flop * samples, "expert")
-            yield clock.across(owner, client, samples * costs.output_bytes, "output")
-
-        if self.exchange == "outputs":
-            yield clock.each(ask)
-        elif others:
-            yield clock.each(upload)
-            yield clock.each(fetch)
-        else:
-            yield clock.job(0, costs.expert_flop * num_train[0], "expert")
-
     def _step_flop(self, learning: Learning) -> int:
         """Return the FLOP of training on one sample."""
         from nmoe_sim.nmoe.cost import training_step_flop
         from nmoe_sim.nmoe.losses import mixture_loss
 
-        model = learning.scenario.model
+        model = learning.model
         top_k = self.mixture_size(model.top_k, len(learning.clients))
         h, y, outputs = learning.train_h[0][:1], learning.data.train_y[0][:1], learning.train_outputs[0][:1]
         return training_step_flop(
@@ -137,7 +161,7 @@ class FedGate(FederatedStage):
 
     def values(self, learning: Learning, history: History) -> None:
         """See ``Stage``."""
-        model = learning.scenario.model
+        model, learning.peers = learning.model, history.peers
         settings = {**self.settings(history), "top_k": model.top_k, "combine": model.combine}
         values = learning.store.compute(
             STAGE,
@@ -161,7 +185,7 @@ class FedGate(FederatedStage):
         memory = self.replay(
             learning,
             STAGE,
-            "stage 3: gate (FedGate)",
+            f"stage 3: gate ({self.title})",
             history,
             HeadLearner(
                 learning,
@@ -183,7 +207,7 @@ class FedGate(FederatedStage):
         return learning.gate
 
     def _loss(self, learning: Learning, works: Sequence[Work]) -> HeadLoss:
-        """Return the loss of a cohort: the mixture's own, with noise on the scores."""
+        """Return the loss of a cohort: the mixture's own, with noise on the scores, and the regularisers."""
         import torch
 
         from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
@@ -191,20 +215,43 @@ class FedGate(FederatedStage):
         clients = [work.client for work in works]
         labels = torch.cat([learning.data.train_y[client] for client in clients])
         outputs = torch.cat([learning.train_outputs[client] for client in clients])
-        model, streams = learning.scenario.model, learning.simulation.streams
+        model, streams = learning.model, learning.simulation.streams
         top_k = self.mixture_size(model.top_k, len(learning.clients))
+        available_WN = self.available(learning, works)
 
         def loss(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
+            scores_ABN = out_ABN + self.noise_std * score_noise(streams, works, batch, out_ABN)
+            scores_ABN = scores_ABN.masked_fill(~available_WN[batch.clients_A].unsqueeze(1), -torch.inf)
             values_AB = mixture_loss(
-                out_ABN + self.noise_std * score_noise(streams, works, batch, out_ABN),
-                outputs[batch.rows_AB],
-                labels[batch.rows_AB],
-                top_k=top_k,
-                how=model.combine,
+                scores_ABN, outputs[batch.rows_AB], labels[batch.rows_AB], top_k=top_k, how=model.combine
             )
-            return masked_mean(values_AB, batch.mask_AB)
+            return masked_mean(values_AB, batch.mask_AB) + self.regularisers(scores_ABN, top_k, batch.mask_AB)
 
         return loss
+
+    def available(self, learning: Learning, works: Sequence[Work]) -> Tensor:
+        """Return which experts each work trains on, bool (W, N)."""
+        import torch
+
+        everybody = range(len(learning.clients))
+        available_WN = torch.zeros((len(works), len(everybody)), dtype=torch.bool)
+        for row, work in zip(available_WN, works, strict=True):
+            pool = everybody if learning.peers is None else learning.peers[work.client]
+            row[self.peers_of(learning, work.client, work.counter, pool)] = True
+        return available_WN.to(learning.data.test_x.device)
+
+    def regularisers(self, scores_ABN: Tensor, top_k: int, mask_AB: Tensor) -> Tensor:
+        """Return what is added to each client's loss (A,), of scores that are -inf where an expert isn't available."""
+        from nmoe_sim.nmoe.losses import load_balance_loss, masked_mean, z_loss
+
+        added_A = scores_ABN.new_zeros(len(scores_ABN))
+        if self.load_balance:
+            # the loss's factor is the number of all experts; here it is that of the available ones
+            share_A = scores_ABN[:, 0].isfinite().to(scores_ABN).mean(dim=-1)
+            added_A = added_A + self.load_balance * share_A * load_balance_loss(scores_ABN, top_k, mask_AB)
+        if self.z_loss:
+            added_A = added_A + self.z_loss * masked_mean(z_loss(scores_ABN), mask_AB)
+        return added_A
 
 
 def score_noise(streams: RandomStreams, works: Sequence[Work], batch: HeadBatch, like_ABN: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -51,20 +53,23 @@ class TrainedGates:
 
 
 class OwnExpert:
-    """Score 1 for the client's own expert, 0 for the others."""
+    """Score 0 for the client's own expert, -inf for the others."""
 
     def scores(self, client: int, h_BD: Tensor, outputs_BEC: Tensor, labels_B: Tensor) -> Tensor:
         """See ``Gating``."""
-        scores_BE = h_BD.new_zeros(outputs_BEC.shape[:2])
-        scores_BE[:, client] = 1.0
+        scores_BE = h_BD.new_full(outputs_BEC.shape[:2], -np.inf)
+        scores_BE[:, client] = 0.0
         return scores_BE
 
 
 class OracleGating:
-    """The log-probability that each expert gives to the true label: what no gate can know."""
+    """Score 0 for the expert that gives the true label the highest probability, -inf for the others.
+
+    Ties go to the lowest number. It looks at the label: what no gate can know.
+    """
 
     def scores(self, client: int, h_BD: Tensor, outputs_BEC: Tensor, labels_B: Tensor) -> Tensor:
         """See ``Gating``."""
         label_BE1 = labels_B[:, None, None].expand(*outputs_BEC.shape[:2], 1)
-        scores_BE: Tensor = outputs_BEC.log_softmax(dim=-1).gather(-1, label_BE1).squeeze(-1)
-        return scores_BE
+        best_B = outputs_BEC.log_softmax(dim=-1).gather(-1, label_BE1).squeeze(-1).argmax(dim=-1)
+        return h_BD.new_full(outputs_BEC.shape[:2], -np.inf).scatter(-1, best_B[:, None], 0.0)

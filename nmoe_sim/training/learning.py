@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from simpy.events import Event
 
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.errors import RunError
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from nmoe_sim.nmoe.cohort import State
     from nmoe_sim.nmoe.values import ValueStore
-    from nmoe_sim.scenario.scenario import Scenario
+    from nmoe_sim.scenario.scenario import ModelSection, Scenario
     from nmoe_sim.scenario.spec import Spec
     from nmoe_sim.training.federation.memory import Outcome
     from nmoe_sim.training.federation.stage import FederatedStage
@@ -88,6 +87,8 @@ class Learning:
     """
 
     scenario: Scenario
+    model: ModelSection
+    """The scenario's model as its methods of training reshape it."""
     simulation: Simulation
     clients: Sequence[str]
     server: str
@@ -116,6 +117,13 @@ class Learning:
     gates: list[State] = field(default_factory=list)
     gating: Gating | None = None
     """How clients score experts; None: by ``gates``."""
+    peers: Sequence[Sequence[int]] | None = None
+    """Experts that each client may ask, its own among them; None: all. The others' scores are -inf."""
+
+    @property
+    def has_values(self) -> bool:
+        """Tell whether tensors have content; if not, only the clock can go."""
+        return not self.data.test_x.is_meta
 
     @property
     def tested_h(self) -> Tensor:
@@ -134,8 +142,9 @@ class Learning:
         import torch
 
         outputs_TEC = self.tested_outputs.transpose(0, 1)
-        rows = [self._gating.scores(i, self.tested_h, outputs_TEC, self.data.test_y) for i in range(len(self.clients))]
-        return torch.stack(rows)
+        gating, labels = self._gating, self.data.test_y
+        rows = [gating.scores(i, self.tested_h, outputs_TEC, labels) for i in range(len(self.clients))]
+        return torch.stack([self._among_peers(i, scores_TE) for i, scores_TE in enumerate(rows)])
 
     def train_scores(self, client: int, rows: Tensor, *, local: bool) -> Tensor:
         """Return how a client scores every expert for training samples, its own or rows of all clients' together."""
@@ -145,7 +154,15 @@ class Learning:
             tables = self.train_h[client], self.train_outputs[client], self.data.train_y[client]
         else:
             tables = torch.cat(self.train_h), torch.cat(self.train_outputs), torch.cat(self.data.train_y)
-        return self._gating.scores(client, *(table[rows] for table in tables))
+        return self._among_peers(client, self._gating.scores(client, *(table[rows] for table in tables)))
+
+    def _among_peers(self, client: int, scores_BE: Tensor) -> Tensor:
+        """Return scores with -inf for the experts that a client may not ask."""
+        if self.peers is None:
+            return scores_BE
+        is_strange = np.ones(scores_BE.shape[-1], dtype=bool)
+        is_strange[list(self.peers[client])] = False
+        return scores_BE.masked_fill(scores_BE.new_tensor(is_strange).bool(), -np.inf)
 
     @property
     def _gating(self) -> Gating:
@@ -155,11 +172,11 @@ class Learning:
         """Return ``accuracy_nmoe`` of gates on the global test set, mean over clients."""
         from nmoe_sim.nmoe.evaluate import nmoe_accuracy
 
-        model, labels = self.scenario.model, self.data.test_y
+        model, labels = self.model, self.data.test_y
         outputs_TEC, gating = self.tested_outputs.transpose(0, 1), TrainedGates(self.gate, gates)
         values = [
             nmoe_accuracy(
-                gating.scores(i, self.tested_h, outputs_TEC, labels),
+                self._among_peers(i, gating.scores(i, self.tested_h, outputs_TEC, labels)),
                 self.tested_outputs,
                 labels,
                 top_k=model.top_k,
@@ -220,19 +237,6 @@ class Learning:
         self.simulation.recorder.add(
             "metrics", stage=stage, round=round, t_s=t_s, metric=metric, split=split, client=client, value=value
         )
-
-
-class Stage(Protocol):
-    """A stage of training, one of the families ``extractor_training``, ``expert_training``, ``gate_training``.
-
-    The clock goes first: who moves and computes what, when. Then the values, which no time enters.
-    """
-
-    def clock(self, learning: Learning) -> Generator[Event, Any, History]:
-        """Move and run everything of the stage; returns its history."""
-
-    def values(self, learning: Learning, history: History) -> None:
-        """Compute the stage's values, put them into ``learning`` and record rounds and metrics."""
 
 
 def checked_values(learning: Learning, stage: str, values: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -119,9 +119,7 @@ class Federation:
 
     def neighbours(self, client: int) -> list[int]:
         """Return the clients one hop away now."""
-        topology, names = self.simulation.topology, self.clock.clients
-        links = [(other, topology.link(names[client], names[other])) for other in self.clients]
-        return [other for other, link in links if link is not None and topology.is_up(link)]
+        return self.clock.neighbours(client)
 
     # --- a client's part -------------------------------------------------------------------------------
 

@@ -88,6 +88,8 @@ class History:
     t_version_s: list[float] = field(default_factory=list)
     """When each step was through: version k + 1 of the model was ready."""
     attempts: list[Attempt] = field(default_factory=list)
+    peers: list[list[int]] | None = None
+    """Stage 3: experts that each client may ask, its own among them; None: all."""
 
     def add_work(self, client: int, counter: int, base: int) -> int:
         """Add a piece of work; returns its position."""
@@ -123,6 +125,7 @@ class History:
                 ]
                 for s in self.steps
             ],
+            "peers": self.peers,
         }
 
     def works_from(self) -> list[list[int]]:

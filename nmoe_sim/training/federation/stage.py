@@ -10,10 +10,11 @@ from simpy.events import Event
 
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.scenario.quantities import Count
-from nmoe_sim.scenario.spec import Family, Spec
+from nmoe_sim.scenario.spec import Family
 from nmoe_sim.training.federation.federation import Federation, RoundCosts
 from nmoe_sim.training.federation.history import History
 from nmoe_sim.training.federation.replay import Learner, Replay
+from nmoe_sim.training.stage import Stage
 
 if TYPE_CHECKING:
     from nmoe_sim.nmoe.cohort import State
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from nmoe_sim.training.learning import Learning
 
 
-class FederatedStage(Spec):
+class FederatedStage(Stage):
     """A stage in which clients train a common model, or a common part of it."""
 
     kind: ClassVar[str] = ""
