@@ -26,9 +26,11 @@ def linear(in_features: int, out_features: int, generator: torch.Generator) -> n
     return layer
 
 
-def conv(in_channels: int, out_channels: int, kernel_size: int, generator: torch.Generator) -> nn.Conv2d:
-    """Build a convolution that keeps height and width; the global random state isn't touched."""
-    layer = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, device="meta")
+def conv(
+    in_channels: int, out_channels: int, kernel_size: int, generator: torch.Generator, stride: int = 1
+) -> nn.Conv2d:
+    """Build a convolution that at stride 1 keeps height and width; the global random state isn't touched."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, device="meta")
     layer = layer.to_empty(device="cpu")
     init_(layer, generator)
     return layer

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class CnnExtractor(ExtractorSpec):
-    """Stages of convolution, ReLU and 2×2 max-pooling, then linear layers with ReLU between them to the features.
+    """Stages of convolution and ReLU that each halve the image, then linear layers to the features, or none.
 
     As wide as LeNet-5 (LeCun et al. 1998) with ``channels: [6, 16], kernel_size: 5, hidden: [120], num_features: 84``;
     the network of McMahan et al. (2017) on MNIST with ``channels: [32, 64], kernel_size: 5, num_features: 512,
-    output: relu``. Convolutions keep height and width.
+    output: relu``. Linear layers have ReLU between them.
     """
 
     kind: ClassVar[str] = "cnn"
@@ -31,6 +31,13 @@ class CnnExtractor(ExtractorSpec):
     """Output channels of each stage."""
     kernel_size: Literal[3, 5] = 3
     """Height and width of a convolution."""
+    downsampling: Literal["pool", "stride"] = "pool"
+    """How a stage halves the image: 2×2 max-pooling after its convolution, or a convolution of stride 2, which is
+    faster and rounds odd sizes up."""
+    grid: Count | None = None
+    """The last stage's maps are averaged over the cells of a grid with so many rows and columns; null: as they are."""
+    bottleneck: bool = True
+    """Whether linear layers lead from the last stage to the features; without, its flattened maps are the features."""
     groups: Count | None = None
     """Groups of a group normalisation before each ReLU; null: none."""
     hidden: Widths = ()
@@ -42,15 +49,25 @@ class CnnExtractor(ExtractorSpec):
     def _groups_divide_channels(self) -> CnnExtractor:
         if self.groups is not None and any(n % self.groups for n in self.channels):
             raise ValueError(f"groups {self.groups} must divide each of channels {list(self.channels)}")
+        if self.hidden and not self.bottleneck:
+            raise ValueError("hidden layers are part of the bottleneck; leave hidden empty, or set bottleneck to true")
         return self
 
     def check(self, input_shape: Shape) -> None:
-        """Refuse more stages than the image can be halved."""
-        if min(self._pooled(input_shape)) < 1:
+        """Refuse more stages than the image can be halved, a grid that doesn't fit, and features of another number."""
+        height, width = self._maps(input_shape)
+        if min(height, width) < 1:
             _, height, width = input_shape
             raise ValueError(
                 f"{len(self.channels)} stages each halve the image, and {height}×{width} pixels can be halved only "
                 f"{min(height, width).bit_length() - 1} times; give fewer channels"
+            )
+        if self.grid is not None and (height % self.grid or width % self.grid):
+            raise ValueError(f"grid {self.grid} must divide the last stage's maps, {height}×{width}; choose another")
+        if not self.bottleneck and self.num_features != (flat := self._num_flat(input_shape)):
+            raise ValueError(
+                f"the last stage gives {flat} features, not num_features {self.num_features}; "
+                f"set num_features to {flat}, or bottleneck to true"
             )
 
     def build(self, input_shape: Shape, generator: torch.Generator) -> nn.Module:
@@ -61,12 +78,17 @@ class CnnExtractor(ExtractorSpec):
 
         self.check(input_shape)
         layers: list[nn.Module] = []
+        stride, pool = (2, []) if self.downsampling == "stride" else (1, [nn.MaxPool2d(2)])
         for n_in, n_out in pairwise((input_shape[0], *self.channels)):
             norm = [] if self.groups is None else [nn.GroupNorm(self.groups, n_out)]
-            layers += [conv(n_in, n_out, self.kernel_size, generator), *norm, nn.ReLU(), nn.MaxPool2d(2)]
-        flat = mlp((self._num_flat(input_shape), *self.hidden, self.num_features), generator)
+            layers += [conv(n_in, n_out, self.kernel_size, generator, stride), *norm, nn.ReLU(), *pool]
+        if self.grid is not None:
+            height, width = self._maps(input_shape)
+            layers.append(nn.AvgPool2d((height // self.grid, width // self.grid)))
+        widths = (self._num_flat(input_shape), *self.hidden, self.num_features)
+        linears = mlp(widths, generator) if self.bottleneck else ()
         return channels_last(
-            nn.Sequential(*layers, nn.Flatten(), *flat, feature_output(self.output, self.num_features))
+            nn.Sequential(*layers, nn.Flatten(), *linears, feature_output(self.output, self.num_features))
         )
 
     def num_parameters(self, input_shape: Shape) -> int:
@@ -74,10 +96,16 @@ class CnnExtractor(ExtractorSpec):
         area = self.kernel_size**2
         convolutions = sum((area * n_in + 1) * n_out for n_in, n_out in pairwise((input_shape[0], *self.channels)))
         norms = 0 if self.groups is None else 2 * sum(self.channels)
-        return convolutions + norms + num_mlp_parameters(self._num_flat(input_shape), *self.hidden, self.num_features)
+        linears = num_mlp_parameters(self._num_flat(input_shape), *self.hidden, self.num_features)
+        return convolutions + norms + (linears if self.bottleneck else 0)
 
-    def _pooled(self, input_shape: Shape) -> tuple[int, int]:
-        return input_shape[1] >> len(self.channels), input_shape[2] >> len(self.channels)
+    def _maps(self, input_shape: Shape) -> tuple[int, int]:
+        """Return height and width of the last stage's maps."""
+        halvings, rounding = len(self.channels), 0
+        if self.downsampling == "stride":
+            rounding = 2**halvings - 1
+        return (input_shape[1] + rounding) >> halvings, (input_shape[2] + rounding) >> halvings
 
     def _num_flat(self, input_shape: Shape) -> int:
-        return self.channels[-1] * prod(self._pooled(input_shape))
+        cells = prod(self._maps(input_shape)) if self.grid is None else self.grid**2
+        return self.channels[-1] * cells
