@@ -1,7 +1,7 @@
 """Local training of many clients, any module: a plain loop for each client, clients side by side.
 
 A model's state is a mapping from parameter name to tensor; modules are templates that say how to
-compute with it. For many small heads ``stacked.train_heads`` is much faster.
+compute with it. For many small heads ``stacked.train_heads`` is much faster; ``strategy`` chooses.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nmoe_sim.nmoe.optimizer import Optimizer
+from nmoe_sim.nmoe.precision import compute_forward_in
 from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
 
 State = dict[str, Tensor]
@@ -23,6 +24,9 @@ State = dict[str, Tensor]
 
 Loss = Callable[[nn.Module, int, Tensor, int], Tensor]
 """loss(module, client, index_B, step) → scalar: the mean over the client's samples ``index_B``."""
+
+After = Callable[[int, int, nn.Module, float, int], bool]
+"""after(client, step, module, loss, num_samples) → whether the client's training ends: called after each step."""
 
 
 class Trained(NamedTuple):
@@ -77,6 +81,7 @@ def train_modules(
     proximal: float = 0.0,
     offsets: Sequence[State] | None = None,
     workers: int = 1,
+    after: After | None = None,
 ) -> Trained:
     """Train a copy of the module at each client with ``torch.optim``, a client after the other or side by side.
 
@@ -104,6 +109,8 @@ def train_modules(
         What is added to each client's gradients, by name; parameters that aren't named have none.
     workers : int
         Threads. The result is the same bits for any number.
+    after : callable, optional
+        See ``After``.
 
     Returns
     -------
@@ -117,9 +124,10 @@ def train_modules(
         module = copy.deepcopy(template)
         module.load_state_dict(states[client])
         module.train()
+        compute_forward_in(optimizer.precision, module)
         parameters = dict(module.named_parameters())
         stepper = optimizer.stepper(parameters.values(), lr_scale)
-        total = 0.0
+        values = []
         for step, index in enumerate(plans[client]):
             stepper.zero_grad()
             value = loss(module, client, torch.from_numpy(index), step)
@@ -131,13 +139,27 @@ def train_modules(
             if offsets is not None:
                 _shift(parameters, offsets[client])
             stepper.step()
-            total += value.item() * len(index)
-        seen = sum(len(index) for index in plans[client])
-        return {name: tensor.detach() for name, tensor in module.state_dict().items()}, total / seen if seen else np.nan
+            values.append(value.detach())
+            if after is not None and after(client, step, module, value.item(), len(index)):
+                break
+        state = {name: tensor.detach() for name, tensor in module.state_dict().items()}
+        return state, _mean_loss(values, plans[client])
 
+    # the longest first: at the end no thread is left alone with a long one
+    order = sorted(range(len(states)), key=lambda client: -sum(map(len, plans[client])))
     with one_thread(), single_threaded_pool(workers) as pool:
-        results = list(pool.map(train_client, range(len(states))))
-    return Trained([state for state, _ in results], np.array([value for _, value in results]))
+        results = dict(zip(order, pool.map(train_client, order), strict=True))
+    trained = [results[client] for client in range(len(states))]
+    return Trained([state for state, _ in trained], np.array([value for _, value in trained]))
+
+
+def _mean_loss(values: Sequence[Tensor], plan: Sequence[NDArray[np.int64]]) -> float:
+    """Return the mean over all samples of the losses of steps; NaN without a step."""
+    if not values:
+        return np.nan
+    sizes = [len(index) for index in plan[: len(values)]]
+    losses = torch.stack(list(values)).tolist()  # read once: a GPU needn't wait after each step
+    return float(sum(value * size for value, size in zip(losses, sizes, strict=True)) / sum(sizes))
 
 
 def _pull(parameters: Mapping[str, nn.Parameter], start: State, proximal: float) -> None:

@@ -37,6 +37,9 @@ class Optimizer(Spec):
     """Samples of a batch; null: all of a client's samples."""
     epochs: Count = 1
     """Passes over a client's samples in a round."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of products and convolutions in training: ``bf16`` rounds their operands to bfloat16; weights, steps and losses
+    keep single precision. Faster where the processor has it, slower where it must be emulated."""
 
     def lr_scale(self, round_index: int, num_rounds: int) -> float:
         """Return the factor on ``lr`` in a round counted from 0: 1, or (1 + cos(π·round/rounds))/2."""
