@@ -13,7 +13,7 @@ from pydantic import Field
 from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.document import Document
 from nmoe_sim.scenario.dump import MACHINE_DEPENDENT
-from nmoe_sim.scenario.quantities import Count, NonNegative, Positive, Seed
+from nmoe_sim.scenario.quantities import Bytes, Count, NonNegative, Positive, Seed
 from nmoe_sim.scenario.spec import Family, Spec
 
 
@@ -102,6 +102,9 @@ class TrainingSection(Spec):
 
     server: str | None = None
     """Device that aggregates; null: the base station, or without one the most central device."""
+    memory_bytes: Annotated[Bytes | None, Field(json_schema_extra={MACHINE_DEPENDENT: True})] = None
+    """Bound on the memory of what is trained at the same time on the machine that simulates, at least what one
+    client or block of small models needs; null: none. It changes no value and no simulated time."""
     extractor: Annotated[Any, Family("extractor_training", default="fedce")]
     """Stage 1."""
     experts: Annotated[Any, Family("expert_training", default="local")]

@@ -80,7 +80,9 @@ class Federation:
             data=SimpleNamespace(train_x=self.train_x, num_train=self.sizes),
             weights=[n / sum(self.sizes) for n in self.sizes],
             simulation=SimpleNamespace(streams=STREAMS),
-            scenario=SimpleNamespace(data=SimpleNamespace(augmentation=VIEWS)),
+            scenario=SimpleNamespace(
+                data=SimpleNamespace(augmentation=VIEWS), training=SimpleNamespace(memory_bytes=None)
+            ),
             workers=workers,
         )
 

@@ -76,15 +76,18 @@ class ModuleLearner(_OfStage):
     ) -> Trained:
         """See ``Learner``."""
         from nmoe_sim.nmoe.cohort import train_modules
+        from nmoe_sim.nmoe.strategy import at_once, client_bytes
 
+        learning, batches = self.learning, plans(self.learning, self.stage, self.optimizer, works)
+        each_bytes = client_bytes(self.model, learning.data.train_x[0].shape[1:], batches, self.optimizer)
         return train_modules(
             self.model,
             states,
-            plans(self.learning, self.stage, self.optimizer, works),
+            batches,
             self.loss_of(works, known),
             self.optimizer,
             lr_scale=self._lr_scale(works),
-            workers=self.learning.workers,
+            workers=at_once(learning.workers, learning.scenario.training.memory_bytes, each_bytes),
             proximal=proximal,
             offsets=offsets,
         )
@@ -110,18 +113,18 @@ class HeadLearner(_OfStage):
         known: Sequence[Mapping[str, Tensor]],
     ) -> Trained:
         """See ``Learner``."""
-        from nmoe_sim.nmoe.cohort import Trained, stack, unstack
-        from nmoe_sim.nmoe.stacked import train_heads
+        from nmoe_sim.nmoe.strategy import train_cohort
 
-        stacked, losses = train_heads(
+        return train_cohort(
             self.head,
-            stack(states),
+            states,
             [self.learning.train_h[work.client] for work in works],
             plans(self.learning, self.stage, self.optimizer, works),
             self.loss_of(works),
             self.optimizer,
             lr_scale=self._lr_scale(works),
             proximal=proximal,
-            offsets=None if offsets is None else stack(offsets),
+            offsets=offsets,
+            workers=self.learning.workers,
+            memory_bytes=self.learning.scenario.training.memory_bytes,
         )
-        return Trained(unstack(stacked), losses)
