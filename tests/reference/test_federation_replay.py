@@ -47,6 +47,11 @@ class Quadratic(Learner):
 class Stage(FederatedStage):
     kind = "quadratic"
 
+    def clock(self, learning):
+        raise AssertionError("the history is given")
+
+    values = clock
+
 
 def stage(**parts):
     settings = {

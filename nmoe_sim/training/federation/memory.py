@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from nmoe_sim.nmoe.cohort import State
 
 
+SERVER = "server"
+"""Holder of the model that all have."""
+
+
 @dataclass
 class Memory:
     """Everything by string keys, so that it can be written to a file and read back."""
@@ -140,7 +144,7 @@ class Outcome:
 
 def whole(models: Mapping[str, State], personal: Mapping[str, State], client: int) -> State:
     """Return the whole model of a client: what is synchronised and what is its own."""
-    shared = models.get(str(client), models.get("server", {}))
+    shared = models.get(str(client), models.get(SERVER, {}))
     return {**shared, **personal.get(str(client), {})}
 
 

@@ -17,8 +17,10 @@ from nmoe_sim.training.federation.replay import Learner, Replay
 from nmoe_sim.training.stage import Stage
 
 if TYPE_CHECKING:
+    from nmoe_sim.engine.topology import Topology
     from nmoe_sim.nmoe.cohort import State
     from nmoe_sim.nmoe.values import Checkpoint
+    from nmoe_sim.scenario.scenario import Scenario
     from nmoe_sim.training.federation.memory import Memory
     from nmoe_sim.training.learning import Learning
 
@@ -66,6 +68,11 @@ class FederatedStage(Stage):
                 f"local_update '{self.local_update.kind}' needs rounds with a server, and protocol '{name}' has none; "
                 "set it to sgd or fedprox, or protocol to synchronous"
             )
+        if self.local_update.has_variates and self.privacy.kind != "none":
+            raise ValueError(
+                f"privacy '{self.privacy.kind}' doesn't hide the variates that local_update '{self.local_update.kind}' "
+                "sends; set local_update to sgd or fedprox"
+            )
         if not in_rounds and self.privacy.kind != "none":
             raise ValueError(
                 f"privacy '{self.privacy.kind}' is derived for rounds with a server, and protocol '{name}' has none; "
@@ -73,10 +80,18 @@ class FederatedStage(Stage):
             )
         return self
 
+    def check(self, scenario: Scenario, topology: Topology) -> None:
+        """See ``Stage``."""
+        super().check(scenario, topology)
+        is_static = getattr(scenario.mobility, "is_static", False)
+        self.protocol.check_topology(topology if is_static else topology.movable())
+
     def federate(self, learning: Learning, stage: str, costs: RoundCosts) -> Generator[Event, None, History]:
         """Run the stage's rounds on the clock; returns their history."""
         clock = learning.clock(stage)
-        federation = Federation(clock, costs, self.rounds, self.needs_one_model, self.selection)
+        federation = Federation(
+            clock, costs, self.rounds, self.needs_one_model, self.protocol.has_server, self.selection
+        )
         yield from self.protocol.clock(federation)
         clock.history.settle()
         return clock.history
