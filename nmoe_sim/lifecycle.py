@@ -81,6 +81,7 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
     with learning.progress("inference: requests", len(workload.t_s)) as advance:
         served = yield from service.run(workload, advance)
     yield simulation.env.timeout(max(0.0, training_end_s + inference.duration_s - simulation.env.now))
+    yield simulation.env.all_of(simulation.under_way)
     answers = predictions(served, _outputs(learning, workload, hosts), scenario.model.combine)
     labels = learning.data.test_y.cpu().numpy()
     record_requests(simulation, learning.clients, workload, served, answers, labels, hosts, inference.deadline_s)

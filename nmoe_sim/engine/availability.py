@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from simpy import Environment
+from simpy.events import Event
 
 from nmoe_sim.engine.battery import Battery
 from nmoe_sim.engine.device import Device
@@ -49,11 +51,22 @@ class Availability:
         self._batteries: dict[str, Battery] = {}
         self._down: dict[str, tuple[float, Reason]] = {}
         self._past: dict[str, list[tuple[float, float]]] = {}
+        self._change = Event(env)
 
     def why_down(self, device: str) -> Reason | None:
         """Return why a device is down now; None: it is up."""
         found = self._down.get(device)
         return None if found is None else found[1]
+
+    @property
+    def change(self) -> Event:
+        """An event that fires when the next device goes down or comes back."""
+        return self._change
+
+    def battery_j_left(self, device: str) -> float:
+        """Return the energy left in a device's battery; infinite on mains."""
+        battery = self._batteries.get(device)
+        return math.inf if battery is None else battery.left_j()
 
     def watch(self, device: str, radio_w: float) -> None:
         """Take a device down when its battery is empty, given the most its radios can draw."""
@@ -73,6 +86,7 @@ class Availability:
         self._devices[device].go_down()
         self._network.abort(links, "link_down")
         self._network.lose(device)
+        self._tell()
 
     def bring_up(self, device: str) -> None:
         """Bring a device back that is down for a time."""
@@ -83,6 +97,12 @@ class Availability:
         self._topology.switch_on(device)
         if device in self._batteries:
             self._batteries[device].look()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._change.callbacks:
+            change, self._change = self._change, Event(self._env)
+            change.succeed()
 
     def up_s(self, device: str, from_s: float, to_s: float) -> float:
         """Return how long a device was up between two times, neither after now."""

@@ -67,15 +67,19 @@ class Battery:
         self._timer_s = math.inf
         self.look()
 
+    def left_j(self) -> float:
+        """Return the energy that is left; a battery may be overdrawn by a trifle, see the module."""
+        device = self._device
+        booked_j = device.profile.idle_w * self._up_s() + device.energy.total_j
+        return self._charge_j - (booked_j + device.computed_j() + (self._on_air_j() or 0.0))
+
     def look(self) -> None:
         """Find out whether the battery is empty; if not, when to look again."""
         device, now = self._device, self._env.now
         if not device.is_up:
             return
-        on_air_j = self._on_air_j()
+        on_air_j, left_j = self._on_air_j(), self.left_j()
         idle_w, compute_w = device.profile.idle_w, device.compute_w
-        drawn_j = idle_w * self._up_s() + device.energy.total_j + device.computed_j() + (on_air_j or 0.0)
-        left_j = self._charge_j - drawn_j
         most_w = idle_w + compute_w + self._radio_w
         if left_j > most_w * NEAR_S:
             device.on_load = None

@@ -54,6 +54,8 @@ class Simulation:
     recorder: Recorder
     streams: RandomStreams
     availability: Availability
+    under_way: list[Event] = field(default_factory=list)
+    """What was begun and nobody waits for any more; a run doesn't end before it has."""
     _outlook: dict[tuple[int, int], Outlook] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -171,6 +173,10 @@ class Simulation:
     def why_down(self, device: str) -> Reason | None:
         """Return why a device is down now; None: it is up."""
         return self.availability.why_down(device)
+
+    def battery_j_left(self, device: str) -> float:
+        """Return the energy left in a device's battery now; infinite on mains."""
+        return self.availability.battery_j_left(device)
 
     @property
     def is_static(self) -> bool:

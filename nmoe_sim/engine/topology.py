@@ -279,13 +279,17 @@ class Topology:
         return sum(self._link[station, other].medium == "downlink" for other in self.graph[station])
 
     def snapshot(self, *, all_on: bool = False) -> Topology:
-        """Return a topology whose links stay up and down as they are now, or as they were if all nodes were on."""
+        """Return a topology whose links stay up and down as they are now.
+
+        With ``all_on`` as if nodes that are off for a time were on.
+        """
         frozen = copy.copy(self)
         frozen.graph = self.graph.copy()
         if all_on:
             for pair in sorted(self._waiting):
                 link = self.links[pair]
-                frozen.graph.add_edge(link.src.name, link.dst.name, wired=link.wired is not None)
+                if not (self._off.get(link.src.name) or self._off.get(link.dst.name)):
+                    frozen.graph.add_edge(link.src.name, link.dst.name, wired=link.wired is not None)
         frozen.positions_m = self.positions_m.copy()
         frozen._off, frozen._waiting = ({}, set()) if all_on else (dict(self._off), set(self._waiting))
         frozen._routes, frozen._paths = {}, {}

@@ -9,14 +9,19 @@ from typing import Any
 from simpy import Interrupt, Process
 from simpy.events import AllOf, ConditionValue, Event
 
+from nmoe_sim.engine.network import MAX_ATTEMPTS
 from nmoe_sim.engine.simulation import Simulation
+from nmoe_sim.errors import RunError
 from nmoe_sim.training.federation.history import Attempt, History
 
 Steps = Generator[Event, Any, None]
 
 AGAIN_S = 1.0
-"""Pause before something is tried again that a device was away for; an engineering assumption."""
+"""Pause before something is tried again that failed; an engineering assumption."""
 BATTERY = "battery"
+SERVER_DOWN = "server_down"
+OUT_OF_REACH = "out_of_reach"
+TRANSFER_LOST = "transfer_lost"
 
 
 @dataclass
@@ -24,8 +29,9 @@ class StageClock:
     """Moves payloads and runs jobs of one stage, and keeps the books of its rounds.
 
     Inside a round (an ``Attempt`` is given) a client that goes down, or whose payload is lost, is out of
-    it. What moves outside (an exchange before the first round, the broadcast after the last) is insisted on
-    until it is through, unless a device's battery is empty; it has a null ``round`` in the tables.
+    it. What moves outside (an exchange before the first round, the broadcast after the last) has a null ``round``
+    in the tables. It is insisted on until it is through, as are the server's jobs; unless a device's battery is
+    empty, or nothing connects two devices any more but over such a one. Then its event's value is False.
 
     Parameters
     ----------
@@ -61,8 +67,7 @@ class StageClock:
         """Run a client's steps; the process's value is whether all succeeded.
 
         Each event of ``steps`` has a value that says whether it succeeded; after the first that didn't,
-        the attempt's ``reason`` says why, and the steps go no further. Interrupt the process with
-        a reason to end it early: what is under way then goes on, nobody tells it.
+        the attempt's ``reason`` says why, and the steps go no further. To end it early, see ``stop``.
         """
         return self.simulation.env.process(self._drive(attempt, steps))
 
@@ -80,13 +85,37 @@ class StageClock:
             steps.close()
         return True
 
+    def stop(self, attempt: Attempt, process: Process, reason: str) -> Event | None:
+        """End a client's part early, if it isn't over; returns what is under way, which goes on: nobody tells it."""
+        if process.triggered:
+            return None
+        under_way: Event = process.target
+        self.simulation.under_way.append(under_way)
+        process.interrupt(reason)
+        attempt.reason, attempt.t_end_s = reason, self.now_s
+        return under_way
+
     def _why(self, client: int) -> str:
         """Return why something of a client's failed."""
-        return self.simulation.why_down(self.clients[client]) or "transfer_lost"
+        return self.why_away(client) or self.why_cut_off(client) or TRANSFER_LOST
 
     def why_away(self, client: int) -> str | None:
         """Return why a client can't take part now, None if it can."""
         return self.simulation.why_down(self.clients[client])
+
+    def why_cut_off(self, client: int) -> str | None:
+        """Return why a client that is up can't deal with the server now, None if it can."""
+        if not self.simulation.is_up(self.server):
+            return SERVER_DOWN
+        return OUT_OF_REACH if self.is_hopeless(self.clients[client], self.server) else None
+
+    def is_hopeless(self, *devices: str) -> bool:
+        """Tell whether one of the devices is down for good, or two of them will never be connected again."""
+        topology = self.simulation.topology
+        if not topology.lacks_nodes:
+            return False
+        is_dead = any(self.simulation.why_down(name) == BATTERY for name in devices)
+        return is_dead or not all(topology.is_connectable(devices[0], name) for name in devices)
 
     def neighbours(self, client: int) -> list[int]:
         """Return the clients one hop away now."""
@@ -157,7 +186,7 @@ class StageClock:
         return True
 
     def _insist(self, attempt: Callable[[], Event], devices: tuple[str, ...]) -> Event:
-        """Try until it succeeds, or a device is gone for good; most succeed at once, without a process."""
+        """Try until it succeeds, or never can any more; most succeed at once, without a process."""
         first = attempt()
         if not self.simulation.can_fail:
             return first
@@ -166,12 +195,21 @@ class StageClock:
     def _again(
         self, event: Event, attempt: Callable[[], Event], devices: tuple[str, ...]
     ) -> Generator[Event, Any, bool]:
-        while not (yield event):
-            if any(self.simulation.why_down(name) == BATTERY for name in devices):
+        simulation = self.simulation
+        for _ in range(MAX_ATTEMPTS):
+            if (yield event):
+                return True
+            if all(map(simulation.is_up, devices)):  # lost on the way
+                yield simulation.env.timeout(AGAIN_S)
+            while not self.is_hopeless(*devices) and not all(map(simulation.is_up, devices)):
+                yield simulation.availability.change
+            if self.is_hopeless(*devices):
                 return False
-            yield self.simulation.env.timeout(AGAIN_S)
             event = attempt()
-        return True
+        raise RunError(
+            f"training.{self.stage}: what {' and '.join(devices)} had to do outside the rounds failed "
+            f"{MAX_ATTEMPTS:,} times; let devices be there for longer (faults), or radio.retry try more often"
+        )
 
 
 def _succeeded(value: Any) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from simpy import Process
 from simpy.events import Event
 
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.training.clock import AGAIN_S, BATTERY, StageClock, Steps
+from nmoe_sim.training.clock import StageClock, Steps
 from nmoe_sim.training.federation.history import Arrival, Attempt, History, Mix, Rule, Step
 from nmoe_sim.training.federation.selection import Candidates
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 NOT_SELECTED = "not_selected"
 BUSY = "busy"
+UNFINISHED = "unfinished"
+
+Running = dict[int, tuple[Attempt, Process]]
+"""Parts of clients that are at work, by client."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class RoundCosts:
 class Federation:
     """One stage's rounds on the clock.
 
-    A protocol opens attempts, runs ``part`` for each, and closes versions.
+    A protocol begins parts of clients (``begin``) or whole rounds (``open_round``), runs ``part`` for each, and closes
+    versions.
     """
 
     clock: StageClock
@@ -63,12 +69,15 @@ class Federation:
     """Versions of the model to make."""
     needs_consensus: bool
     """Whether clients that have models of their own need one in the end."""
+    has_server: bool
+    """Whether clients need the server to take part."""
     selection: Selection
     version: int = 0
     """Newest version of the model."""
     busy: set[int] = field(default_factory=set)
-    """Clients that are at work."""
+    """Clients that are at work for longer than a round."""
     _turns: list[int] = field(default_factory=list)
+    _pauses: dict[int, Event] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._turns = [0] * len(self.clock.clients)
@@ -87,35 +96,66 @@ class Federation:
 
     def reasons(self) -> list[str | None]:
         """Return why each client can't begin now, None where it can."""
-        return [BUSY if c in self.busy else self.clock.why_away(c) for c in self.clients]
+        return [self._why_not(client) for client in self.clients]
+
+    def _why_not(self, client: int) -> str | None:
+        if (reason := self.clock.why_away(client)) is not None:
+            return reason
+        if self.has_server and (reason := self.clock.why_cut_off(client)) is not None:
+            return reason
+        is_pausing = client in self._pauses and not self._pauses[client].processed
+        return BUSY if is_pausing or client in self.busy else None
 
     def select(self, number: int, count: int | None = None) -> list[int]:
         """Return the clients chosen for a round among those that can begin now; ``count`` of them, if given."""
         able = [client for client, reason in enumerate(self.reasons()) if reason is None]
-        candidates = Candidates(able, len(self.clients), number, self.clock)
+        candidates = Candidates(able, len(self.clients), number, self._turns, self.clock)
         return sorted(self.selection.choose(candidates, count))
 
-    def await_candidate(self) -> Generator[Event, None, None]:
-        """Wait while nobody can begin, as long as somebody may come back."""
-        while all(reason not in (None, BUSY) for reason in self.reasons()):
-            if all(reason == BATTERY for reason in self.reasons()):
-                return
-            yield self.simulation.env.timeout(AGAIN_S)
+    @property
+    def is_over(self) -> bool:
+        """Whether no client will ever be able to begin again."""
+        names = self.clock.clients
+        return all(self.clock.is_hopeless(name, *[self.clock.server] * self.has_server) for name in names)
 
-    def turn(self, client: int) -> int:
-        """Return how many attempts a client has made, and count one more."""
+    def await_candidate(self) -> Generator[Event, None, None]:
+        """Wait while nobody can begin and nobody is at work, as long as somebody may come back."""
+        while not self.busy and not self.is_over and None not in self.reasons():
+            yield self.somebody_back()
+
+    def somebody_back(self) -> Event:
+        """Return an event that fires when a client's reason not to begin may be gone."""
+        pauses = [pause for pause in self._pauses.values() if not pause.processed]
+        return self.simulation.env.any_of([self.simulation.availability.change, *pauses])
+
+    def begin(self, client: int, number: int) -> Attempt:
+        """Open the part of a client that was chosen."""
         self._turns[client] += 1
-        return self._turns[client] - 1
+        return self.clock.begin(client, number)
+
+    def begin_turn(self, client: int) -> Attempt:
+        """Open the part of a client where there are no rounds: they are numbered client by client."""
+        return self.begin(client, self._turns[client])
 
     def open_round(self, number: int, chosen: Sequence[int]) -> list[Attempt]:
-        """Open every client's attempt; those of the clients that aren't chosen are over at once, with the reason."""
+        """Open every client's part; those of the clients that aren't chosen are over at once, with the reason."""
         reasons, attempts = self.reasons(), []
         for client in self.clients:
             if client in chosen:
-                attempts.append(self.clock.begin(client, number))
+                attempts.append(self.begin(client, number))
             else:
                 self.clock.begin(client, number, reasons[client] or NOT_SELECTED)
         return attempts
+
+    def stop(self, attempt: Attempt, process: Process, reason: str) -> None:
+        """End a client's part early, if it isn't over; the client is busy until what is under way is through."""
+        under_way = self.clock.stop(attempt, process, reason)
+        if under_way is not None:
+            self._pauses[attempt.client] = under_way
+
+    def pause(self, client: int, seconds: float) -> None:
+        """Let a client not begin again before so long."""
+        self._pauses[client] = self.simulation.env.timeout(seconds)
 
     def neighbours(self, client: int) -> list[int]:
         """Return the clients one hop away now."""
@@ -189,7 +229,7 @@ class Federation:
         """Add updates to the mean."""
         report = self.costs.report
         flop = self.costs.mean_flop + (report.mean_flop if report is not None and with_reports else 0.0)
-        if flop and num_updates:
+        if flop * num_updates:
             yield self.clock.server_job(flop * num_updates, "aggregate", number)
 
     def close(self, rule: Rule, arrived: Sequence[tuple[Attempt, float]], reports: Sequence[int] = ()) -> None:

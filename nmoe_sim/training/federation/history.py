@@ -102,15 +102,15 @@ class History:
         self.t_version_s.append(t_s)
 
     def settle(self) -> None:
-        """Sort the works by version and client, so that when they ended has no part in anything."""
+        """Sort works by version and client, and steps' arrivals alike: when they ended has no part in anything."""
         order = sorted(range(len(self.works)), key=lambda i: (self.works[i].base, self.works[i].client))
         place = {old: new for new, old in enumerate(order)}
         self.works = [self.works[old] for old in order]
         for attempt in self.attempts:
             attempt.work = None if attempt.work is None else place[attempt.work]
-        self.steps = [
-            replace(step, arrivals=tuple(replace(a, work=place[a.work]) for a in step.arrivals)) for step in self.steps
-        ]
+        for i, step in enumerate(self.steps):
+            arrivals = sorted((replace(a, work=place[a.work]) for a in step.arrivals), key=lambda a: a.work)
+            self.steps[i] = replace(step, arrivals=tuple(arrivals))
 
     def content(self) -> dict[str, Any]:
         """Return what values depend on, as JSON values: no time is in it."""
@@ -129,10 +129,14 @@ class History:
         }
 
     def works_from(self) -> list[list[int]]:
-        """Return the works that start from each version, in the order they were begun."""
+        """Return the works that start from each version, in the order they were begun.
+
+        Works of the newest version, where the run of rounds ended early, count for nothing and are left out.
+        """
         cohorts: list[list[int]] = [[] for _ in self.steps]
         for position, work in enumerate(self.works):
-            cohorts[work.base].append(position)
+            if work.base < len(cohorts):
+                cohorts[work.base].append(position)
         return cohorts
 
     def staleness(self, attempt: Attempt) -> int | None:

@@ -30,7 +30,9 @@ class Candidates:
     num_clients: int
     """All clients, also those that can't."""
     round: int
-    """Round, or version of the model, that they are chosen for."""
+    """Round that they are chosen for; where there are none, a number that rises with every choice."""
+    turns: Sequence[int]
+    """How often each client, by number, has begun."""
     clock: StageClock
 
     def delay_s(self, client: int, n_bytes: int = 1_000_000) -> float:
@@ -125,7 +127,7 @@ class PoissonClients(RandomClients):
 
 
 class RoundRobin(Selection):
-    """In turns: round r begins r · number clients further on."""
+    """In turns: those who have begun the least often, in order. Who was away catches up."""
 
     kind: ClassVar[str] = "round_robin"
 
@@ -133,9 +135,8 @@ class RoundRobin(Selection):
     """Share of all clients that take part at a time, rounded up."""
 
     def rank(self, candidates: Candidates) -> list[int]:
-        """Return them in order, from whose turn it is."""
-        start = candidates.round * self.number(candidates.num_clients)
-        return sorted(candidates.clients, key=lambda client: (client - start) % candidates.num_clients)
+        """Return them by the turns they have had."""
+        return sorted(candidates.clients, key=lambda client: (candidates.turns[client], client))
 
 
 class ChannelAware(Selection):

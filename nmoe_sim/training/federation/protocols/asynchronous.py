@@ -6,18 +6,22 @@ from abc import abstractmethod
 from collections.abc import Generator
 from typing import ClassVar
 
-from simpy import Process
 from simpy.events import Event
 
+from nmoe_sim.engine.network import MAX_ATTEMPTS
+from nmoe_sim.errors import RunError
 from nmoe_sim.scenario.quantities import Count, Fraction, NonNegative, Positive
-from nmoe_sim.training.clock import AGAIN_S, BATTERY
-from nmoe_sim.training.federation.federation import Federation
+from nmoe_sim.training.clock import AGAIN_S
+from nmoe_sim.training.federation.federation import UNFINISHED, Federation, Running
 from nmoe_sim.training.federation.history import Attempt, Rule
-from nmoe_sim.training.federation.protocols.base import ProtocolSpec, stop
+from nmoe_sim.training.federation.protocols.base import ProtocolSpec
 
 
 class _WithoutRounds(ProtocolSpec):
-    """The selection's number of clients are at work at a time; who is through is replaced at once."""
+    """The selection's number of clients are at work at a time; who is through is replaced at once.
+
+    While the server aggregates it hands out no model. A client whose part failed isn't asked again for a while.
+    """
 
     has_rounds: ClassVar[bool] = False
     rule: ClassVar[Rule]
@@ -34,29 +38,38 @@ class _WithoutRounds(ProtocolSpec):
         """Return the factor on an update that is so many versions old."""
 
     def clock(self, federation: Federation) -> Generator[Event, None, None]:
-        """See ``ProtocolSpec``."""
-        clock, env = federation.clock, federation.simulation.env
-        running: dict[int, tuple[Attempt, Process]] = {}
-        buffer: list[Attempt] = []
+        """See ``ProtocolSpec``.
+
+        Raises
+        ------
+        RunError
+            If clients fail again and again, and no update arrives.
+        """
+        running, buffer, num_failed = Running(), list[Attempt](), 0
         while federation.version < federation.rounds:
-            missing = federation.selection.number(len(federation.clients)) - len(running)
-            # a client's turn, not the version, moves selections on: several may begin with one version
-            for client in federation.select(len(federation.history.attempts), missing) if missing else ():
-                federation.busy.add(client)
-                attempt = clock.begin(client, federation.turn(client))
-                running[client] = attempt, clock.start(attempt, federation.part(attempt))
-            if not running:
-                if all(reason == BATTERY for reason in federation.reasons()):
-                    return  # nobody is left; the versions made are what there is
-                yield env.timeout(AGAIN_S)
-                continue
-            yield env.any_of([process for _, process in running.values()])
-            for client, (attempt, process) in list(running.items()):
-                if process.triggered:
-                    del running[client]
-                    federation.busy.discard(client)
-                    if process.value:
-                        buffer.append(attempt)
+            self._fill(federation, running)
+            if not running and federation.is_over:
+                break  # the versions made are what there is
+            waiting: list[Event] = [process for _, process in running.values()]
+            if len(running) < federation.selection.number(len(federation.clients)):
+                waiting.append(federation.somebody_back())
+            yield federation.simulation.env.any_of(waiting)
+            ended = [(attempt, process) for attempt, process in running.values() if process.triggered]
+            for attempt, process in sorted(ended, key=lambda pair: (pair[0].t_end_s, pair[0].client)):
+                del running[attempt.client]
+                federation.busy.discard(attempt.client)
+                if process.value:
+                    buffer.append(attempt)
+                    num_failed = 0
+                    continue
+                federation.pause(attempt.client, AGAIN_S)
+                num_failed += 1
+                if num_failed == MAX_ATTEMPTS:
+                    raise RunError(
+                        f"training.{federation.clock.stage}: clients failed {MAX_ATTEMPTS:,} times in a row, the last "
+                        f"for the reason {attempt.reason!r}; let devices be there for longer (faults), or radio.retry "
+                        "try more often"
+                    )
             while len(buffer) >= self.buffer_size() and federation.version < federation.rounds:
                 taken, buffer = buffer[: self.buffer_size()], buffer[self.buffer_size() :]
                 yield from federation.aggregate(len(taken), None, with_reports=True)
@@ -64,9 +77,18 @@ class _WithoutRounds(ProtocolSpec):
                 scales = [self.scale(federation.version - works[a.work].base) for a in taken if a.work is not None]
                 federation.close(self.rule, list(zip(taken, scales, strict=True)))
         for attempt in buffer:
-            attempt.reason = "unfinished"
-        for _, process in running.values():
-            stop(process, "unfinished")
+            attempt.reason = UNFINISHED
+        for attempt, process in running.values():
+            federation.stop(attempt, process, UNFINISHED)
+
+    def _fill(self, federation: Federation, running: Running) -> None:
+        """Begin as many parts as there should be, as far as there are clients for them."""
+        missing = federation.selection.number(len(federation.clients)) - len(running)
+        # the number of parts, not the version, moves selections on: several may begin with one version
+        for client in federation.select(len(federation.history.attempts), missing) if missing else ():
+            federation.busy.add(client)
+            attempt = federation.begin_turn(client)
+            running[client] = attempt, federation.clock.start(attempt, federation.part(attempt))
 
 
 class Asynchronous(_WithoutRounds):

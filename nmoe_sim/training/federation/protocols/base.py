@@ -6,12 +6,12 @@ from abc import abstractmethod
 from collections.abc import Generator
 from typing import TYPE_CHECKING, ClassVar
 
-from simpy import Process
 from simpy.events import Event
 
 from nmoe_sim.scenario.spec import Spec
 
 if TYPE_CHECKING:
+    from nmoe_sim.engine.topology import Topology
     from nmoe_sim.training.federation.federation import Federation
     from nmoe_sim.training.federation.selection import Selection
 
@@ -27,12 +27,9 @@ class ProtocolSpec(Spec):
     def check(self, selection: Selection) -> None:
         """Raise ValueError, with rule and remedy, where a selection doesn't fit."""
 
+    def check_topology(self, topology: Topology) -> None:
+        """Raise ValueError, with rule and remedy, where the devices' links, all that may ever be, don't suffice."""
+
     @abstractmethod
     def clock(self, federation: Federation) -> Generator[Event, None, None]:
         """Make ``federation.rounds`` versions of the model; what happens goes into its history."""
-
-
-def stop(process: Process, reason: str) -> None:
-    """End a client's part early, if it isn't over."""
-    if not process.triggered:
-        process.interrupt(reason)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import networkx as nx
 from pydantic import Field
 from simpy.events import Event
 
@@ -12,13 +14,16 @@ from nmoe_sim.training.federation.federation import Federation
 from nmoe_sim.training.federation.history import Mix
 from nmoe_sim.training.federation.protocols.base import ProtocolSpec
 
+if TYPE_CHECKING:
+    from nmoe_sim.engine.topology import Topology
+
 
 class Gossip(ProtocolSpec):
     """Decentralised averaging with Metropolis weights, x_i ← y_i + Σ_j w_ij (y_j − y_i), w_ij = 1/(1 + max(d_i, d_j)).
 
-    Neighbours are the clients linked by one hop at the round's start; d counts them. Where everything arrives, the
-    weights are doubly stochastic and the mean of the models is kept (Xiao, Boyd and Lall 2005); a lost model takes
-    its term away on one side, which moves the mean. All selected clients are waited for.
+    Neighbours are those of the round's clients that are one hop away when all have trained; d counts them. Where
+    everything arrives, the weights are doubly stochastic and the mean of the models is kept (Xiao, Boyd and Lall
+    2005); a lost model takes its term away on one side, which moves the mean. All selected clients are waited for.
 
     What needs one model in the end (a feature extractor that all share) takes ``consensus_rounds`` of mixing without
     training, and then the mean of the clients' models; how far they were from it is the metric
@@ -31,6 +36,22 @@ class Gossip(ProtocolSpec):
 
     consensus_rounds: Annotated[int, Field(ge=0, le=100_000)] = 5
     """Rounds of mixing after the last training, where clients need one model."""
+
+    def check_topology(self, topology: Topology) -> None:
+        """Refuse clients that no links between clients join with the others: nothing would be mixed."""
+        direct: nx.Graph[str] = nx.Graph()
+        direct.add_nodes_from(node.name for node in topology.devices)
+        ends = [(link.src, link.dst) for link in topology.links]
+        direct.add_edges_from((a.name, b.name) for a, b in ends if a.kind == b.kind == "device")
+        first, *others = topology.devices
+        joined = nx.node_connected_component(direct, first.name)
+        if cut_off := [node.name for node in others if node.name not in joined]:
+            shown = ", ".join(cut_off[:3]) + (f" and {len(cut_off) - 3} more" if len(cut_off) > 3 else "")
+            raise ValueError(
+                f"protocol 'gossip' has clients mix their models over links from device to device, and none lead from "
+                f"{first.name} to {shown}; take a topology with sidelinks, such as disc or grid, raise their range, or "
+                "take a protocol with a server"
+            )
 
     def clock(self, federation: Federation) -> Generator[Event, None, None]:
         """See ``ProtocolSpec``."""
@@ -60,11 +81,15 @@ class Gossip(ProtocolSpec):
             for sender, receiver in edges
         ]
         yield env.all_of(sent)
+        arrived = [edge for edge, event in zip(edges, sent, strict=True) if event.value]
+        num_arrived = Counter(receiver for _, receiver in arrived)
+        mixed = [clock.start(attempt, federation.mix(attempt, num_arrived[attempt.client])) for attempt in attempts]
+        yield env.all_of(mixed)
+        attempts = [a for a, process in zip(attempts, mixed, strict=True) if process.value]
+        through = {attempt.client for attempt in attempts}
         mixes = [
             Mix(sender, receiver, 1.0 / (1 + max(len(neighbours[sender]), len(neighbours[receiver]))))
-            for (sender, receiver), event in zip(edges, sent, strict=True)
-            if event.value
+            for sender, receiver in arrived
+            if receiver in through
         ]
-        mixed = [clock.start(a, federation.mix(a, len(neighbours[a.client]))) for a in attempts]
-        yield env.all_of(mixed)
-        federation.close_gossip([a for a in attempts if a.reason is None], mixes)
+        federation.close_gossip(attempts, mixes)

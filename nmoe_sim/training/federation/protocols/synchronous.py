@@ -11,15 +11,12 @@ from simpy import Process
 from simpy.events import Event
 
 from nmoe_sim.scenario.quantities import Positive
-from nmoe_sim.training.federation.federation import Federation
+from nmoe_sim.training.federation.federation import UNFINISHED, Federation, Running
 from nmoe_sim.training.federation.history import Attempt
-from nmoe_sim.training.federation.protocols.base import ProtocolSpec, stop
+from nmoe_sim.training.federation.protocols.base import ProtocolSpec
 
 if TYPE_CHECKING:
     from nmoe_sim.training.federation.selection import Selection
-
-Running = dict[int, tuple[Attempt, Process]]
-"""Clients that are at work."""
 
 
 class Synchronous(ProtocolSpec):
@@ -44,7 +41,8 @@ class Synchronous(ProtocolSpec):
                 attempts = [a for a, process in zip(attempts, told, strict=True) if process.value]
                 reports = [attempt.client for attempt in attempts]
                 flop = 2 * federation.costs.report.mean_flop * len(attempts)  # the mean of all, and of all but each
-                yield clock.server_job(flop, "aggregate", number)
+                if flop:
+                    yield clock.server_job(flop, "aggregate", number)
                 steps = federation.train_after_report
             trained = [clock.start(attempt, steps(attempt)) for attempt in attempts]
             yield env.all_of(trained)
@@ -66,6 +64,10 @@ class _Impatient(ProtocolSpec):
     ) -> Generator[Event, None, None]:
         """Wait until the round is over."""
 
+    def taken(self, federation: Federation, arrived: list[Attempt]) -> list[Attempt]:
+        """Return the updates that count, of those that arrived, in the order in which they did."""
+        return arrived
+
     @property
     def keeps_late(self) -> bool:
         """Whether clients that aren't through go on."""
@@ -82,18 +84,21 @@ class _Impatient(ProtocolSpec):
                 federation.busy.add(attempt.client)
                 running[attempt.client] = attempt, clock.start(attempt, federation.part(attempt))
             yield from self.wait(federation, [process for _, process in running.values()], start_s)
-            arrived = []
+            arrived = [attempt for attempt, process in running.values() if process.triggered and process.value]
+            arrived.sort(key=lambda attempt: (attempt.t_end_s, attempt.client))
+            taken = self.taken(federation, arrived)
+            for attempt in arrived:
+                if attempt not in taken:
+                    attempt.reason = self.kind
             for client, (attempt, process) in list(running.items()):
                 if process.triggered or not self.keeps_late:
-                    stop(process, self.kind)
-                    if process.triggered and process.value:
-                        arrived.append(attempt)
-                    del running[client]
+                    federation.stop(attempt, process, self.kind)
                     federation.busy.discard(client)
-            yield from federation.aggregate(len(arrived), number, with_reports=True)
-            federation.close("average", [(attempt, 1.0) for attempt in arrived])
-        for _, process in running.values():
-            stop(process, "unfinished")
+                    del running[client]
+            yield from federation.aggregate(len(taken), number, with_reports=True)
+            federation.close("average", [(attempt, 1.0) for attempt in taken])
+        for attempt, process in running.values():
+            federation.stop(attempt, process, UNFINISHED)
 
 
 class Deadline(_Impatient):
@@ -101,6 +106,8 @@ class Deadline(_Impatient):
 
     A late update is dropped, or kept: its client goes on while the others begin the next round,
     and it counts in the round in which it arrives, as a change of the version that it started from.
+
+    A client that is dropped finds out when the job or payload is through that it is at; until then it is ``busy``.
     """
 
     kind: ClassVar[str] = "deadline"
@@ -130,7 +137,8 @@ class Deadline(_Impatient):
 class OverSelection(_Impatient):
     """More clients begin than are needed; the round ends with the first so many updates (Bonawitz et al. 2019).
 
-    Needed are as many as the selection's ``share`` says.
+    Needed are as many as the selection's ``share`` says; of updates that arrive at the same time those of the lower
+    numbers count. With fewer clients left than needed, all are waited for.
     """
 
     kind: ClassVar[str] = "over_selection"
@@ -139,7 +147,12 @@ class OverSelection(_Impatient):
     """Further clients that begin, as a share of those needed; rounded up."""
 
     def check(self, selection: Selection) -> None:
-        """Refuse a selection that leaves no clients to spare."""
+        """Refuse a selection that leaves no clients to spare, or whose number of clients is a matter of chance."""
+        if selection.sampling_rate(1) < 1.0:
+            raise ValueError(
+                f"over_selection asks for a number of clients, and selection '{selection.kind}' draws each by itself; "
+                "take selection random"
+            )
         if selection.share == 1.0:
             raise ValueError(
                 "over_selection needs clients to spare, and selection.share 1 takes all; lower selection.share"
@@ -148,6 +161,10 @@ class OverSelection(_Impatient):
     def asked(self, selection: Selection, num_clients: int) -> int | None:
         """See ``_Impatient``."""
         return min(num_clients, math.ceil((1 + self.spare) * selection.number(num_clients)))
+
+    def taken(self, federation: Federation, arrived: list[Attempt]) -> list[Attempt]:
+        """See ``_Impatient``: also of those that arrive at the same time only so many."""
+        return arrived[: federation.selection.number(len(federation.clients))]
 
     def wait(
         self, federation: Federation, processes: Sequence[Process], start_s: float
