@@ -72,11 +72,16 @@ def test_one_knot_is_linear_in_the_clipped_snr():
     np.testing.assert_allclose(gate.hinges([-5.0, 0.0, 5.0, 20.0])[:, 0], [1.0, 1.0, 0.75, 0.0])
 
 
-def test_untrained_it_is_the_mlp_gate():
+@pytest.mark.parametrize("mixing", ["sum", "learned", "convex"])
+def test_untrained_it_is_the_mlp_gate(mixing):
     h = torch.randn(9, NUM_FEATURES, generator=generator(1))
-    plain = MlpGate(hidden=(5,)).build(NUM_FEATURES, NUM_EXPERTS, generator())
-    gate = GATE.build(NUM_FEATURES, NUM_EXPERTS, generator())
+    spec = GATE.model_copy(update={"mixing": mixing})
+    plain = MlpGate(hidden=(5,), mixing=mixing).build(NUM_FEATURES, NUM_EXPERTS, generator())
+    gate = spec.build(NUM_FEATURES, NUM_EXPERTS, generator())
     assert torch.equal(gate(h), plain(h))
+    assert torch.equal(ChannelHead(gate)(h)[:, :NUM_EXPERTS], plain(h))
+    num_values = sum(parameter.numel() for parameter in gate.parameters())
+    assert spec.num_parameters(NUM_FEATURES, NUM_EXPERTS) == num_values
     b = channel_scores(GATE, gate.state_dict())
     assert b(np.array([-50.0, 3.0, math.inf])).tolist() == [0.0, 0.0, 0.0]
     assert gate.state_dict().keys() - plain.state_dict().keys() == {CHANNEL}
