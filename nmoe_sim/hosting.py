@@ -27,11 +27,16 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
 
     Demand is what the scenario's routing policy chooses on calibration data: training samples of the
     client for local requests, of all clients for global ones. Link delays are those at mean SNR
-    without contention. What clients report to the planner is not charged to the links.
+    without contention, as if devices that are away for a time were there. What clients report to the planner is not
+    charged to the links.
     """
     scenario, simulation, costs = learning.scenario, learning.simulation, learning.costs
     names = [node.name for node in layout.topology.nodes]
-    demand_hz = _demand_hz(learning)
+    is_dead = np.array([simulation.why_down(name) == "battery" for name in names])
+    demand_hz = _demand_hz(learning) * _is_served(learning)
+    # who is gone for good asks nothing any more, and its expert went with it
+    gone = [i for i, client in enumerate(layout.clients) if simulation.why_down(client) == "battery"]
+    demand_hz[gone], demand_hz[:, gone] = 0.0, 0.0
     delay_s = np.array([[_delay_s(learning, client, name) for name in names] for client in layout.clients])
     resident = costs.extractor_bytes + costs.gate_bytes
     free = [layout.profiles[n].memory_bytes - (resident if n in layout.clients else 0) for n in names]
@@ -47,14 +52,24 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
         link_delay_s=delay_s,
         client_device=owners,
         expert_flop=np.full(num_experts, float(costs.expert_flop)),
-        expert_bytes=np.full(num_experts, costs.expert_bytes),
+        expert_bytes=np.where(is_dead[owners], 0, costs.expert_bytes),
         flop_per_s=np.array([simulation.devices[n].flop_per_s for n in names]),
-        free_memory_bytes=np.array(free),
+        free_memory_bytes=np.where(is_dead, 0, free),
         owner=owners,
         base_utilisation=base,
         max_utilisation=scenario.placement.max_utilisation or np.inf,
         device_names=tuple(names),
     )
+
+
+def _is_served(learning: Learning) -> NDArray[np.bool_]:
+    """Return whether each client will ever be able to ask each expert [C, E], as far as batteries are concerned."""
+    simulation, clients = learning.simulation, learning.clients
+    if not simulation.topology.lacks_nodes:
+        return np.ones((len(clients), len(clients)), dtype=np.bool_)
+    is_dead = [simulation.why_down(name) == "battery" for name in clients]
+    connectable = [[simulation.topology.is_connectable(client, owner) for owner in clients] for client in clients]
+    return np.array(connectable) & ~np.array(is_dead)[:, None]
 
 
 def _delay_s(learning: Learning, client: str, host: str) -> float:
@@ -91,16 +106,19 @@ def _demand_hz(learning: Learning) -> NDArray[np.float64]:
 
 
 def move_experts(learning: Learning, layout: Layout, placement: Placement) -> Generator[Event, None, list[str]]:
-    """Send every expert from its owner to its host; returns the hosts' names and records them."""
+    """Send every expert from its owner to its host; returns the hosts' names and records them.
+
+    A device that is away for a time is waited for.
+    """
     names = [node.name for node in layout.topology.nodes]
     hosts = [names[i] for i in placement.hosts.tolist()]
-    network = learning.simulation.network
+    clock = learning.clock(STAGE)
     moves = [
-        network.send(owner, host, learning.costs.expert_bytes, "expert", stage=STAGE)
+        clock.move(owner, host, learning.costs.expert_bytes, "expert")
         for owner, host in zip(layout.clients, hosts, strict=True)
     ]
     yield learning.simulation.env.all_of(moves)
-    # an expert whose move was given up stays where it is
+    # an expert whose owner or host has run empty stays where it is
     hosts = [host if move.value else owner for owner, host, move in zip(layout.clients, hosts, moves, strict=True)]
     for expert, (owner, host) in enumerate(zip(layout.clients, hosts, strict=True)):
         learning.simulation.recorder.add(
