@@ -100,7 +100,10 @@ def _is_analog(books: Books) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 
 
 def _has_one_sinr(books: Books) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Tell which radio hops had one SINR all the time: those within a coherence block, free of interference."""
+    """Tell which radio hops had one SINR all the time, known to the sender.
+
+    Those are within a coherence block and free of interference; none where reports have an age.
+    """
     radio, hops = books.scenario["radio"], books.radio
     if radio["channel"]["kind"] != "model" or books.num_stations > 1 or books.shares_radios:
         return np.zeros(len(hops), np.bool_)
@@ -108,6 +111,8 @@ def _has_one_sinr(books: Books) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     block_s = radio["fading"].get("coherence_time_s", static_s)
     if block_s == inf:
         return np.ones(len(hops), np.bool_)
+    if radio["link_adaptation"].get("report_delay_s"):  # the scheme may be of another block's SINR
+        return np.zeros(len(hops), np.bool_)
     begin, end = np.floor(hops["t_start_s"] / block_s), np.floor(hops["t_off_s"] / block_s)
     clear_s = np.minimum(hops["t_start_s"] - begin * block_s, (begin + 1) * block_s - hops["t_off_s"])
     return np.asarray((begin == end) & (clear_s > TOLERANCE * block_s), np.bool_)
