@@ -73,7 +73,8 @@ def _rate(books: Books) -> Floats:
     if adaptation["kind"] not in _ADAPTATIONS:
         return np.zeros(0)
     is_analog = _is_analog(books)
-    constant = _has_one_sinr(books) | is_analog
+    is_stale = adaptation.get("report_delay_s", 0.0) > 0  # the rate is that of an SINR before
+    constant = (_has_one_sinr(books) & (not is_stale)) | is_analog
     sinr_db = np.where(constant, hops["sinr_db"], _largest_snr_db(books))
     known = sinr_db != inf
     is_shannon = adaptation["kind"] == "shannon"
