@@ -262,8 +262,10 @@ class Books:
 
     @cached_property
     def server(self) -> str | None:
-        """Where models are sent from; None where none moved."""
-        senders = self.payloads.loc[self.payloads["kind"] == "model_down", "src"].unique().tolist()
+        """Where models, and experts in rounds, are sent from; None where none moved."""
+        is_from = self.payloads["kind"] == "model_down"
+        is_from |= (self.payloads["kind"] == "expert") & self.payloads["round"].notna()
+        senders = self.payloads.loc[is_from, "src"].unique().tolist()
         return senders[0] if len(senders) == 1 else None
 
 

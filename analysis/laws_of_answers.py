@@ -25,11 +25,27 @@ def _destinations(books: Books) -> Floats:
     if books.may_give_up:  # an expert may have got only part of the way, and stayed
         one_by_one = [max(wanted[key] - found[key], 0) for key in wanted]
     in_round = payloads[payloads["round"].notna()]
+    gossip = in_round[in_round["kind"] == "model"]
+    in_round = in_round[in_round["kind"] != "model"]
     down, up = in_round["src"] == books.server, in_round["dst"] == books.server
     if books.may_give_up:  # nor need a model have got to its end
         up = ~down
     astray = (down == up) | ((in_round["kind"] == "model_down") & ~down) | ((in_round["kind"] == "model_up") & ~up)
-    return np.concatenate([np.array(one_by_one, np.float64), astray.to_numpy(np.float64), _exchanges(books)])
+    return np.concatenate(
+        [np.array(one_by_one, np.float64), astray.to_numpy(np.float64), _gossip(books, gossip), _exchanges(books)]
+    )
+
+
+def _gossip(books: Books, models: pd.DataFrame) -> Floats:
+    """Tell which models of gossip got elsewhere than to another client, got there twice, or got none in return."""
+    clients, edge = set(books.tables["rounds"]["client"]), ["stage", "round", "src", "dst"]
+    models = models[models["delivered"]]
+    astray = ~models["src"].isin(clients) | ~models["dst"].isin(clients)
+    if not books.may_give_up:  # else some got only part of the way
+        sent = set(models[edge].itertuples(index=False, name=None))
+        back = [(stage, number, dst, src) in sent for stage, number, src, dst in models[edge].to_numpy().tolist()]
+        astray |= models.duplicated(edge) | ~np.array(back, dtype=bool)
+    return np.asarray(astray, np.float64)
 
 
 def _exchanges(books: Books) -> Floats:
@@ -99,7 +115,7 @@ LAWS = (
         "destinations",
         "Every payload that must move does, to where it must, and no other, or is given up: features to each other "
         "device that hosts an expert a request asked, its output back; experts from owner to host; in a round, models "
-        "from and to the server.",
+        "from and to the server, or in gossip between clients, both ways.",
         0.0,
         _destinations,
     ),

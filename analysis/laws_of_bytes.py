@@ -73,19 +73,26 @@ def _phases(books: Books) -> Floats:
 def _rounds(books: Books) -> Floats:
     key = ["stage", "round", "client"]
     rounds, payloads = books.tables["rounds"].set_index(key), books.payloads[books.payloads["round"].notna()]
-    is_known = payloads["delivered"] | (not books.may_give_up)  # where it was to go
+    payloads = payloads.astype({"round": "int64"})
+    is_gossip = payloads["kind"] == "model"
+    is_down = (payloads["src"] == books.server) & ~is_gossip
     deviations = []
-    for column, server_end, client_end in (("bytes_down", "src", "dst"), ("bytes_up", "dst", "src")):
-        moved = payloads[(payloads[server_end] == books.server) & is_known].rename(columns={client_end: "client"})
-        expected = moved.astype({"round": "int64"}).groupby(key)["n_bytes"].sum()
-        if books.may_give_up:  # what was given up may have left no row, or ended elsewhere
-            booked, moved_bytes = (part.groupby(key[:2]).sum() for part in (rounds[column], expected))
-            excess = moved_bytes.reindex(booked.index, fill_value=0) - booked
-            deviations.append(excess.clip(lower=0).to_numpy(np.float64))
-            continue
-        account = rounds.index.union(expected.index)
-        booked, expected = (books.reindex(account, fill_value=0) for books in (rounds[column], expected))
-        deviations.append(_differences(booked.to_numpy(), expected.to_numpy()))
+    for column, moved, client in (("bytes_up", ~is_down, "src"), ("bytes_down", is_down | is_gossip, "dst")):
+        expected = payloads[moved].rename(columns={client: "client"}).groupby(key)["n_bytes"].sum()
+        booked, is_exact = rounds[column], rounds["participated"].astype(bool)
+        if books.may_give_up:
+            # what was given up may have left no row, or ended on the way; a part that counts has moved everything
+            if client == "dst":
+                account = key[:2]
+                is_exact = (is_exact | (booked == 0)).groupby(account).all()
+                booked, expected = (part.groupby(account).sum() for part in (booked, expected))
+            is_exact &= ~is_exact.index.get_level_values("stage").isin(payloads.loc[is_gossip, "stage"])
+        else:
+            is_exact[:] = True
+        accounts = booked.index.union(expected.index)
+        booked, expected = (part.reindex(accounts, fill_value=0).astype("float64") for part in (booked, expected))
+        missing = (booked - expected).where(is_exact.reindex(accounts, fill_value=True), 0.0)
+        deviations.append(np.maximum((expected - booked).to_numpy(np.float64), missing.to_numpy(np.float64)))
     return np.concatenate(deviations)
 
 
@@ -106,7 +113,8 @@ LAWS = (
     Law("bytes_of_phases", "The bytes sent over all hops add up to the summary, by phase.", 0.0, _phases),
     Law(
         "bytes_of_rounds",
-        "What rounds says went to and from a client are the payloads between it and the server, those given up too.",
+        "What rounds says went to and from a client are the payloads between it and the server, or in gossip those "
+        "between it and other clients; those given up, late or in vain too.",
         0.0,
         _rounds,
     ),

@@ -29,14 +29,14 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
     client for local requests, of all clients for global ones. Link delays are those at mean SNR
     without contention, as if devices that are away for a time were there. What clients report to the planner is not
     charged to the links.
+
+    Who is gone for good hosts nothing and asks nothing, and its expert went with it; nor does a client ask for what
+    it could only reach over such a device.
     """
     scenario, simulation, costs = learning.scenario, learning.simulation, learning.costs
     names = [node.name for node in layout.topology.nodes]
     is_dead = np.array([simulation.why_down(name) == "battery" for name in names])
     demand_hz = _demand_hz(learning) * _is_served(learning)
-    # who is gone for good asks nothing any more, and its expert went with it
-    gone = [i for i, client in enumerate(layout.clients) if simulation.why_down(client) == "battery"]
-    demand_hz[gone], demand_hz[:, gone] = 0.0, 0.0
     delay_s = np.array([[_delay_s(learning, client, name) for name in names] for client in layout.clients])
     resident = costs.extractor_bytes + costs.gate_bytes
     free = [layout.profiles[n].memory_bytes - (resident if n in layout.clients else 0) for n in names]
@@ -63,13 +63,17 @@ def placement_problem(learning: Learning, layout: Layout) -> PlacementProblem:
 
 
 def _is_served(learning: Learning) -> NDArray[np.bool_]:
-    """Return whether each client will ever be able to ask each expert [C, E], as far as batteries are concerned."""
+    """Return whether each client will ever be able to ask each expert [C, E], as far as batteries go."""
     simulation, clients = learning.simulation, learning.clients
     if not simulation.topology.lacks_nodes:
         return np.ones((len(clients), len(clients)), dtype=np.bool_)
-    is_dead = [simulation.why_down(name) == "battery" for name in clients]
-    connectable = [[simulation.topology.is_connectable(client, owner) for owner in clients] for client in clients]
-    return np.array(connectable) & ~np.array(is_dead)[:, None]
+    topology, is_dead = simulation.topology, [simulation.why_down(name) == "battery" for name in clients]
+    return np.array(
+        [
+            [not dead and topology.is_connectable(client, owner) for owner in clients]
+            for client, dead in zip(clients, is_dead, strict=True)
+        ]
+    )
 
 
 def _delay_s(learning: Learning, client: str, host: str) -> float:

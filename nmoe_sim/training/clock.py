@@ -147,6 +147,10 @@ class StageClock:
         attempts[1].bytes_down += n_bytes
         return self._send(self.clients[src], self.clients[dst], n_bytes, kind, attempts[0])
 
+    def move(self, src: str, dst: str, n_bytes: int, kind: str) -> Event:
+        """Send a payload from any device to any other, outside rounds."""
+        return self._send(src, dst, n_bytes, kind, None)
+
     def broadcast(self, n_bytes: int, kind: str) -> AllOf:
         """Send a payload from the server to every client."""
         return self.simulation.env.all_of([self.down(client, n_bytes, kind) for client in range(len(self.clients))])

@@ -100,8 +100,20 @@ def others() -> dict[str, Scenario]:
         "inference.deadline_s": 0.2,
         "inference.at_deadline": "combine",
     }
+    gossip = {
+        "topology": {"kind": "grid", "num_devices": 4},
+        "radio.path_loss": {"kind": "free_space"},
+        "training.extractor.protocol": {"kind": "gossip", "consensus_rounds": 1},
+    }
+    late = {
+        "devices": [{**SLOW, "count": 1}, {**SLOW, "flop_per_s": 5e7}],
+        "training.extractor.rounds": 4,
+        "training.extractor.protocol": {"kind": "deadline", "deadline_s": 0.35, "late": "keep"},
+    }
     changes: dict[str, dict[str, Any]] = {
         "away": away,
+        "gossip": gossip,
+        "late": late,
         "moving": moving,
         "fifo": {"radio.sharing": {"kind": "fifo"}},
         "max_min": {"radio.sharing": {"kind": "max_min"}},
@@ -466,6 +478,17 @@ OTHERS: list[tuple[str, str, str, Callable[[Copy], None]]] = [
     ("away", "empty_batteries", "overdrawn", change("devices", "battery_j_left", plus(-0.1), of(device="dev0"))),
     ("away", "empty_batteries", "empty and up", drop_the_end_of_a_battery),
     ("away", "outcomes", "a client that was up", lambda copy: copy.tables.update(outages=copy.tables["outages"][:0])),
+    ("away", "bytes_of_rounds", "one too few up", change("rounds", "bytes_up", plus(-1), of(stage="extractor"))),
+    ("away", "bytes_of_rounds", "one too many up", change("rounds", "bytes_up", plus(1), of(participated=True))),
+    ("away", "bytes_of_rounds", "one too few down", change("rounds", "bytes_down", plus(-1), of(stage="extractor"))),
+    ("away", "bytes_of_rounds", "one too many down", change("rounds", "bytes_down", plus(1), of(participated=True))),
+    ("late", "bytes_of_rounds", "late bytes forgotten", change("rounds", "bytes_up", times(0), of(staleness=2))),
+    ("late", "bytes_of_rounds", "in vain", change("rounds", "bytes_down", times(0), of(reason="unfinished"))),
+    ("gossip", "bytes_of_rounds", "one too many up", change("rounds", "bytes_up", plus(1), of(stage="extractor"))),
+    ("gossip", "bytes_of_rounds", "one too few down", change("rounds", "bytes_down", plus(-1), of(stage="extractor"))),
+    ("gossip", "bytes_of_rounds", "a model is missing", drop("transfers", of(kind="model"))),
+    ("gossip", "destinations", "a model to a stranger", change("transfers", "dst", lambda _: "dev9", of(kind="model"))),
+    ("gossip", "destinations", "one way only", drop("transfers", of(kind="model"))),
     ("fifo", "in_order", "two at once", hold_the_medium),
     ("fifo", "conserved", "time lost", change("transfers", "airtime_s", times(0.99), anything)),
     ("fifo", "capacity", "more than there is", change("transfers", "airtime_s", times(1.01), alone)),
