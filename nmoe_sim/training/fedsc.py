@@ -10,19 +10,20 @@ round.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Count, NonNegative
 from nmoe_sim.training.extraction import STAGE
 from nmoe_sim.training.federation.federation import Report, RoundCosts
-from nmoe_sim.training.federation.history import Work
+from nmoe_sim.training.federation.history import History, Work
 from nmoe_sim.training.federation.learners import ModuleLearner, batch_plan
 from nmoe_sim.training.learning import Learning
 from nmoe_sim.training.spectral import Spectral
@@ -54,6 +55,9 @@ class FedSC(Spectral):
     """Passes over the client's data, each with views of its own, that R_j is averaged over; the authors' 5."""
     correlation_noise_std: NonNegative = 0.0
     """Gaussian noise on each entry of R_j before it is sent; the authors' 0.00104."""
+    correlation_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """δ that the metric ``epsilon_correlation`` is told for, where there is noise: the ε of one sample of the client
+    that spent the most, from all the matrices it has sent; not of the models it sends beside them."""
 
     @model_validator(mode="after")
     def _step_views_are_whole(self) -> FedSC:
@@ -83,6 +87,24 @@ class FedSC(Spectral):
             kind="correlation",
         )
         return replace(super().costs(learning, model), report=report)
+
+    def privacy_spent(self, learning: Learning, history: History, version: int) -> dict[str, float]:
+        """See ``FederatedStage``; with what the matrices tell."""
+        from nmoe_sim.nmoe.privacy import matrix_epsilon
+
+        spent = super().privacy_spent(learning, history, version)
+        if not self.correlation_noise_std:
+            return spent
+        told = Counter(client for step in history.steps[: version + 1] for client in step.reports)
+        if not told:  # matrices travelled with the updates
+            told = Counter(work.client for work in history.works if work.base <= version)
+        spent["epsilon_correlation"] = max(
+            matrix_epsilon(
+                self.correlation_noise_std, self.mu, learning.data.num_train[client], rounds, self.correlation_delta
+            )
+            for client, rounds in told.items()
+        )
+        return spent
 
     def learner(self, learning: Learning, model: nn.Module) -> ModuleLearner:
         """See ``ExtractorTraining``."""

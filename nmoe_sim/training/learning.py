@@ -202,12 +202,10 @@ class Learning:
         for metric, points in outcome.curves.items():
             for version, value in points.items():
                 self.record_metric(stage, version, history.t_version_s[version], metric, "global", None, value)
-        if spec.privacy.kind != "none":
-            rate = spec.selection.sampling_rate(len(self.clients))
-            for version, t_s in enumerate(history.t_version_s):
-                if is_evaluated(version, len(history.steps), spec.evaluate_every):
-                    epsilon = spec.privacy.epsilon(version + 1, rate)
-                    self.record_metric(stage, version, t_s, "epsilon", "global", None, epsilon)
+        for version, t_s in enumerate(history.t_version_s):
+            if is_evaluated(version, len(history.steps), spec.evaluate_every):
+                for metric, epsilon in spec.privacy_spent(self, history, version).items():
+                    self.record_metric(stage, version, t_s, metric, "global", None, epsilon)
 
     def record_rounds(self, stage: str, history: History, losses: Sequence[float]) -> None:
         """Write ``rounds`` rows; ``losses`` is by work."""

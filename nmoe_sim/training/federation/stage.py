@@ -113,6 +113,13 @@ class FederatedStage(Stage):
             replay = Replay(self, stage, learner, learning.weights, learning.simulation.streams, evaluate, advance)
             return replay.run(history, initial, synchronised, checkpoint)
 
+    def privacy_spent(self, learning: Learning, history: History, version: int) -> dict[str, float]:
+        """Return the ε that was spent when a version was made, by metric."""
+        if self.privacy.kind == "none":
+            return {}
+        rate = self.selection.sampling_rate(len(learning.clients))
+        return {"epsilon": self.privacy.epsilon(version + 1, rate)}
+
     def settings(self, history: History) -> dict[str, Any]:
         """Return what the stage's values depend on, as JSON values: the history, not what led to it."""
         from nmoe_sim.scenario.dump import resolve_spec
