@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from simpy.events import Event
 
+from nmoe_sim.errors import RunError
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.scenario.quantities import Count, NonNegative
 from nmoe_sim.training import fedgate
@@ -96,6 +97,8 @@ class Centralised(Stage):
     def values(self, learning: Learning, history: History) -> None:
         """See ``Stage``."""
         clients, model = [work.client for work in history.works], learning.model
+        if not clients:
+            raise RunError("no client's data reached the server, so there is nothing to train on; see the table rounds")
         parts = {"experts": len(learning.clients), "top_k": model.top_k, "combine": model.combine}
         settings = {**settings_of(self, model.expert, model.gate), **parts, "clients": clients}
         values = learning.store.compute(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.scenario.quantities import Count
 from nmoe_sim.training.extraction import STAGE
 from nmoe_sim.training.fedce import FedCE, cross_entropy_flop, cross_entropy_of
@@ -58,6 +59,8 @@ class FedRep(FedPer):
     kind: ClassVar[str] = "fedrep"
     title: ClassVar[str] = "FedRep"
 
+    optimizer: Optimizer = Optimizer(lr=0.02)
+    """Local training in each round. Under a head that fits already, steps of FedCE's size tear the body apart."""
     head_epochs: Count = 5
     """Passes over a client's samples in the head's phase; ``optimizer.epochs`` are the body's."""
 
