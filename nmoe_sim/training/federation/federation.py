@@ -122,6 +122,7 @@ class Federation:
         """Wait while nobody can begin and nobody is at work, as long as somebody may come back."""
         while not self.busy and not self.is_over and None not in self.reasons():
             yield self.somebody_back()
+            yield self.simulation.env.timeout(0.0)  # others may come back at the same time
 
     def somebody_back(self) -> Event:
         """Return an event that fires when a client's reason not to begin may be gone."""
