@@ -161,6 +161,7 @@ class LocalTraining(Stage):
                 self._loss(labels),
                 self.optimizer,
                 workers=learning.workers,
+                memory_bytes=learning.scenario.training.memory_bytes,
                 early=early,
             )
             advance()

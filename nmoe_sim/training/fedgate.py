@@ -70,7 +70,9 @@ class FedGate(FederatedStage):
     def check(self, scenario: Scenario, topology: Topology) -> None:
         """See ``Stage``."""
         super().check(scenario, topology)
-        if self.peers == "neighbours" and all(link.medium != "sidelink" for link in topology.links):
+        if self.peers == "neighbours" and not any(
+            link.src.kind == link.dst.kind == "device" for link in topology.links
+        ):
             raise ValueError(
                 f"peers 'neighbours', and in topology '{scenario.topology.kind}' no client is linked to another; "
                 "set training.gate.peers to all, or take a topology with sidelinks, such as disc or grid"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -321,6 +323,40 @@ def test_centralised_learns_from_whoever_is_there(tmp_path):
     assert set(data["src"]) == {"dev0", "dev2"}
     everybody = trained(BASELINES["centralised"])
     assert not equal(learning.extractor.state_dict(), everybody.extractor.state_dict())
+
+
+class Interrupted(Exception):
+    """The process ended here."""
+
+
+def test_centralised_goes_on_where_it_was_interrupted(tmp_path):
+    changes = {**BASELINES["centralised"], "training.extractor.rounds": 4}
+    scenario = tiny_scenario(changes)
+    rounds = []
+
+    @contextmanager
+    def until_round_2(label, total):
+        def advance():
+            rounds.append(label)
+            if len(rounds) == 2:
+                raise Interrupted
+
+        yield advance
+
+    def centralised(**options):
+        learning = prepare(scenario, check(scenario), values_dir=tmp_path, **options)
+        env = learning.simulation.env
+        env.run(env.process(train(learning)))
+        return learning
+
+    with pytest.raises(Interrupted):
+        centralised(progress=until_round_2)
+    [kept] = tmp_path.glob("*.checkpoint")
+    resumed, whole = centralised(), trained(changes)
+    assert not kept.exists()
+    assert equal(resumed.extractor.state_dict(), whole.extractor.state_dict())
+    for name in ("metrics", "rounds"):
+        assert table(resumed, name).equals(table(whole, name))
 
 
 # --- untrained -----------------------------------------------------------------------------------------

@@ -125,18 +125,24 @@ def test_declared_parameters_are_the_modules(family: str) -> None:
     assert not torch.equal(first[0], first[2])
 
 
-def test_fedprox_without_its_term_is_fedce(tmp_path: Any) -> None:
+def test_fedbabu_moves_and_trains_the_body_alone(tmp_path: Any) -> None:
+    """Fewer bytes and FLOP than FedCE, by those of the head; the body learns."""
     from nmoe_sim import run
 
     scenario = load_scenario(PLUGINS / "extractor_training.yaml", plugins=[PLUGINS / "extractor_training.py"]).replace(
         {"inference.duration_s": 0.5}
     )
-    prox = run(scenario.replace({"training.extractor.mu": 0.0}), tmp_path / "prox")
+    babu = run(scenario.replace({"training.extractor.local_update": {"kind": "sgd"}}), tmp_path / "babu")
     plain = run(scenario.replace({"training.extractor": {"kind": "fedce", "rounds": 3}}), tmp_path / "plain")
-    held = run(scenario.replace({"training.extractor.mu": 5.0}), tmp_path / "held")
-    assert prox.summary["accuracy_global"] == plain.summary["accuracy_global"]
-    assert prox.tables["rounds"]["loss"].tolist() == pytest.approx(plain.tables["rounds"]["loss"].tolist(), rel=1e-4)
-    assert held.tables["rounds"]["loss"].tolist() != plain.tables["rounds"]["loss"].tolist()
+    up_bytes, jobs = (
+        [result.tables[name].query("stage == 'extractor'") for result in (babu, plain)]
+        for name in ("rounds", "compute")
+    )
+    assert set(up_bytes[1]["bytes_up"] - up_bytes[0]["bytes_up"]) == {4 * (16 + 1) * 10}
+    flop = [frame[frame["kind"] == "local_train"]["flop"].to_numpy() for frame in jobs]
+    assert flop[1] - flop[0] == pytest.approx(2 * 16 * 10 * up_bytes[0]["num_samples"].to_numpy())
+    losses = up_bytes[0].groupby("round")["loss"].mean()
+    assert losses.iloc[-1] < losses.iloc[0]
 
 
 def test_damped_scaffold_estimates_the_gradient_whatever_its_strength() -> None:
