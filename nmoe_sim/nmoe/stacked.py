@@ -47,9 +47,11 @@ def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Ten
         if module.bias is None:
             return torch.bmm(x_ABD, weight_ADF)
         return torch.baddbmm(stacked["bias"].unsqueeze(1), x_ABD, weight_ADF)
-    if isinstance(module, _ELEMENTWISE):
+    if isinstance(module, _ELEMENTWISE) or (isinstance(module, nn.LayerNorm) and not module.elementwise_affine):
         out: Tensor = module(x_ABD)
         return out
+    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+        return x_ABD.flatten(2)
     if isinstance(module, nn.Sequential):
         for name, child in module.named_children():
             x_ABD = stacked_forward(child, _within(stacked, name), x_ABD)
