@@ -205,6 +205,19 @@ class Replay:
         return {name: start[name] + decoded[name] for name in start}
 
 
+def _cohorts(works: Sequence[Work], positions: Sequence[int]) -> list[list[int]]:
+    """Return works that can be computed at once: a client's next begins with what its last one left of its own."""
+    cohorts: list[list[int]] = []
+    num_before: Counter[int] = Counter()
+    for position in positions:
+        client = works[position].client
+        if num_before[client] == len(cohorts):
+            cohorts.append([])
+        cohorts[num_before[client]].append(position)
+        num_before[client] += 1
+    return cohorts
+
+
 def _scalar(value: float) -> torch.Tensor:
     import torch
 
