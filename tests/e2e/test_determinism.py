@@ -103,7 +103,8 @@ MACHINES = {
 def runs(tmp_path_factory, fashion_files):
     """Five scenarios, each run in two processes that differ in all that mustn't matter."""
     folder = tmp_path_factory.mktemp("determinism")
-    texts = {"cnn": CNN.replace("DIRECTORY", str(fashion_files)), "wide": WIDE, "moving": MOVING, "away": AWAY, "tiny": TINY}
+    texts = {"cnn": CNN.replace("DIRECTORY", str(fashion_files)), "wide": WIDE, "moving": MOVING}
+    texts |= {"away": AWAY, "tiny": TINY}
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
     for machine, environment in MACHINES.items():
