@@ -88,8 +88,10 @@ def train_cohort(
     """
     if not states:
         return Trained([], np.zeros(0))
-    each_bytes = client_bytes(template, inputs[0].shape[1:], plans, optimizer)
+    shape = inputs[0].shape[1:]
     if strategy(template) == "stacked":
+        each_bytes = client_bytes(template, shape, plans, optimizer)
+        block_size = max(1, BLOCK_BYTES // each_bytes)
         stacked, losses = train_heads(
             template,
             stack(states),
@@ -100,8 +102,8 @@ def train_cohort(
             lr_scale=lr_scale,
             proximal=proximal,
             offsets=None if offsets is None else stack(offsets),
-            block_size=(block_size := max(1, BLOCK_BYTES // each_bytes)),
-            workers=at_once(workers, memory_bytes, block_size * each_bytes),
+            block_size=block_size,
+            workers=_at_once(workers, memory_bytes, block_size * each_bytes),
             after=None if early is None else early.after_heads,
         )
         trained = Trained(unstack(stacked), losses)
@@ -115,14 +117,27 @@ def train_cohort(
         lr_scale=lr_scale,
         proximal=proximal,
         offsets=offsets,
-        workers=at_once(workers, memory_bytes, each_bytes),
+        workers=affordable_workers(template, shape, plans, optimizer, workers, memory_bytes),
         after=None if early is None else early.after_module,
     )
     return trained if early is None else early.outcome(trained)
 
 
-def at_once(workers: int, memory_bytes: int | None, each_bytes: int) -> int:
-    """Return how many things of ``each_bytes`` may be computed at the same time: at least one, within a bound."""
+def affordable_workers(
+    template: nn.Module,
+    input_shape: Sequence[int],
+    plans: Sequence[Sequence[NDArray[np.int64]]],
+    optimizer: Optimizer,
+    workers: int,
+    memory_bytes: int | None,
+) -> int:
+    """Return how many of ``workers`` may train a client each at the same time, at least one; see ``client_bytes``."""
+    if memory_bytes is None:
+        return workers
+    return _at_once(workers, memory_bytes, client_bytes(template, input_shape, plans, optimizer))
+
+
+def _at_once(workers: int, memory_bytes: int | None, each_bytes: int) -> int:
     return workers if memory_bytes is None else max(1, min(workers, memory_bytes // each_bytes))
 
 

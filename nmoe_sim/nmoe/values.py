@@ -50,7 +50,7 @@ class ValueStore:
             "torch": torch.__version__,
             "nmoe_sim": __version__,
             "dtype": str(torch.get_default_dtype()),
-            "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+            "cpu": " ".join([platform.machine(), torch.backends.cpu.get_cpu_capability(), *_units_of_bf16()]),
         }
 
     def compute(
@@ -133,3 +133,8 @@ def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
+
+
+def _units_of_bf16() -> list[str]:
+    """Return the processor's units for products in bfloat16; without one they are emulated, and round otherwise."""
+    return sorted(name for name, present in torch.cpu.get_capabilities().items() if present and "bf16" in name)

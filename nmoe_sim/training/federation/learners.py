@@ -76,10 +76,10 @@ class ModuleLearner(_OfStage):
     ) -> Trained:
         """See ``Learner``."""
         from nmoe_sim.nmoe.cohort import train_modules
-        from nmoe_sim.nmoe.strategy import at_once, client_bytes
+        from nmoe_sim.nmoe.strategy import affordable_workers
 
         learning, batches = self.learning, plans(self.learning, self.stage, self.optimizer, works)
-        each_bytes = client_bytes(self.model, learning.data.train_x[0].shape[1:], batches, self.optimizer)
+        memory_bytes, shape = learning.scenario.training.memory_bytes, learning.data.train_x[0].shape[1:]
         return train_modules(
             self.model,
             states,
@@ -87,7 +87,7 @@ class ModuleLearner(_OfStage):
             self.loss_of(works, known),
             self.optimizer,
             lr_scale=self._lr_scale(works),
-            workers=at_once(learning.workers, learning.scenario.training.memory_bytes, each_bytes),
+            workers=affordable_workers(self.model, shape, batches, self.optimizer, learning.workers, memory_bytes),
             proximal=proximal,
             offsets=offsets,
         )
