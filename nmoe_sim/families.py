@@ -209,7 +209,7 @@ _MEMBERS: Mapping[str, tuple[str, ...]] = {
     "extractor": ("build", "num_parameters", "check"),
     "expert": ("build", "num_parameters"),
     "gate": ("build", "num_parameters"),
-    "extractor_training": ("clock", "values", "check", "reshaped"),
+    "extractor_training": ("clock", "values", "check", "reshaped", "trains_experts", "heads_travel"),
     "expert_training": ("clock", "values", "check", "reshaped"),
     "gate_training": ("clock", "values", "check", "reshaped", "experts_held"),
     "local_update": ("proximal", "has_variates", "check"),

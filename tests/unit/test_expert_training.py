@@ -12,8 +12,10 @@ from nmoe_sim.checks import check
 from nmoe_sim.costing import cost_tables
 from nmoe_sim.errors import InputError
 from nmoe_sim.lifecycle import train
-from nmoe_sim.nmoe.cohort import batches
-from nmoe_sim.nmoe.losses import smoothed_cross_entropy
+from nmoe_sim.nmoe.cohort import Trained, batches, stack, train_modules, unstack
+from nmoe_sim.nmoe.early_stopping import EarlyStopping
+from nmoe_sim.nmoe.losses import cross_entropy, masked_mean, smoothed_cross_entropy
+from nmoe_sim.nmoe.stacked import train_heads
 from nmoe_sim.nmoe.threads import one_thread
 from nmoe_sim.preparation import prepare
 
@@ -113,6 +115,47 @@ def test_the_hand_loop_tells_something(stopped):
     epochs = [end[0] for end in ends]
     assert len(set(epochs)) > 1
     assert min(epochs) < 30
+
+
+def test_early_stopping_is_the_same_side_by_side_and_with_little_memory(stopped):
+    """Networks that aren't stacked are watched as well; how many clients are in memory changes nothing."""
+    cramped = trained({**EARLY, "training.memory_bytes": 1})
+    for one, other in zip(stopped.experts, cramped.experts, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    streams, optimizer = stopped.simulation.streams, stopped.scenario.training.experts.optimizer
+    x, y = stopped.train_h, stopped.data.train_y
+    plans = [
+        batches(len(part) - 5, batch_size=8, epochs=30, rng=streams.generator("side_by_side", client))
+        for client, part in enumerate(y)
+    ]
+    start = stopped.expert.state_dict()
+
+    def watch():
+        steps = [len(plan) // 30 for plan in plans]
+        return EarlyStopping(stopped.expert, 2, steps, [part[-5:] for part in x], [part[-5:] for part in y])
+
+    def of_heads(out, batch):
+        return masked_mean(cross_entropy(out, torch.cat(y)[batch.rows_AB]), batch.mask_AB)
+
+    def of_module(module, client, index, step):
+        return cross_entropy(module(x[client][index]), y[client][index]).mean()
+
+    early = [watch(), watch()]
+    heads, losses = train_heads(
+        stopped.expert, stack([start] * 3), x, plans, of_heads, optimizer, after=early[0].after_heads
+    )
+    ended = [
+        early[0].outcome(Trained(unstack(heads), losses)),
+        early[1].outcome(
+            train_modules(stopped.expert, [start] * 3, plans, of_module, optimizer, after=early[1].after_module)
+        ),
+    ]
+    assert early[0].epochs.tolist() == early[1].epochs.tolist()
+    assert min(early[0].epochs) < 30
+    np.testing.assert_allclose(ended[0].losses, ended[1].losses, rtol=1e-4)
+    for one, other in zip(ended[0].states, ended[1].states, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_the_clock_charges_the_epochs_that_ran(stopped):
