@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,20 +163,19 @@ class StageClock:
 
         return send() if attempt is not None else self._insist(send, (src, dst))
 
-    def job(self, client: int, flop: float, kind: str, attempt: Attempt | None = None) -> Event:
-        """Run a job on a client's device."""
-        return self._job(self.clients[client], flop, kind, attempt)
+    def job(
+        self, client: int, flop: float, kind: str, attempt: Attempt | None = None, *, deadline_s: float = math.inf
+    ) -> Event:
+        """Run a job on a client's device, which may choose its clock by a deadline."""
+        device = self.simulation.devices[self.clients[client]]
+        if attempt is not None:
+            return device.compute(flop, kind, stage=self.stage, round=attempt.round, deadline_s=deadline_s)
+        return self._insist(lambda: device.compute(flop, kind, stage=self.stage, round=None), (device.name,))
 
     def server_job(self, flop: float, kind: str, number: int | None = None) -> Event:
         """Run a job on the server, for a round or outside."""
         device = self.simulation.devices[self.server]
         return self._insist(lambda: device.compute(flop, kind, stage=self.stage, round=number), (self.server,))
-
-    def _job(self, name: str, flop: float, kind: str, attempt: Attempt | None) -> Event:
-        device = self.simulation.devices[name]
-        if attempt is not None:
-            return device.compute(flop, kind, stage=self.stage, round=attempt.round)
-        return self._insist(lambda: device.compute(flop, kind, stage=self.stage, round=None), (name,))
 
     def each(self, step: Callable[[int], Steps]) -> AllOf:
         """Run ``step(client)`` for all clients at once, outside rounds; the event fires when all are through."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -72,6 +73,8 @@ class Federation:
     has_server: bool
     """Whether clients need the server to take part."""
     selection: Selection
+    deadline_s: float = math.inf
+    """When the round ends at the latest."""
     version: int = 0
     """Newest version of the model."""
     busy: set[int] = field(default_factory=set)
@@ -197,10 +200,18 @@ class Federation:
         yield self.clock.job(attempt.client, self.costs.mean_flop * num_models, "aggregate", attempt)
 
     def _train(self, attempt: Attempt, base: int, flop: float, up_bytes: int) -> Steps:
-        yield self.clock.job(attempt.client, flop, "local_train", attempt)
+        deadline_s = self._trained_by_s(attempt.client, up_bytes)
+        yield self.clock.job(attempt.client, flop, "local_train", attempt, deadline_s=deadline_s)
         attempt.work = self.history.add_work(attempt.client, attempt.round, base)
         if up_bytes:
             yield self.clock.up(attempt.client, up_bytes, "model_up", attempt)
+
+    def _trained_by_s(self, client: int, up_bytes: int) -> float:
+        """Return when training must end for the update to arrive in time, as far as the network can be known."""
+        if math.isinf(self.deadline_s):
+            return math.inf
+        way_s = self.simulation.outlook().delay_s(self.clock.clients[client], self.clock.server, up_bytes)
+        return self.deadline_s - way_s
 
     def _train_flop(self, client: int) -> float:
         """Return the FLOP of local training and of the report that travels with the update."""

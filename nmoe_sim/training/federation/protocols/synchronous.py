@@ -73,6 +73,11 @@ class _Impatient(ProtocolSpec):
         """Whether clients that aren't through go on."""
         return False
 
+    @property
+    def longest_s(self) -> float:
+        """How long a round lasts at most; a device may choose its clock by it (``dvfs: deadline``)."""
+        return math.inf
+
     def clock(self, federation: Federation) -> Generator[Event, None, None]:
         """See ``ProtocolSpec``."""
         clock, running = federation.clock, Running()
@@ -80,6 +85,7 @@ class _Impatient(ProtocolSpec):
         for number in range(federation.rounds):
             yield from federation.await_candidate()
             start_s = clock.now_s
+            federation.deadline_s = start_s + self.longest_s
             for attempt in federation.open_round(number, federation.select(number, asked)):
                 federation.busy.add(attempt.client)
                 running[attempt.client] = attempt, clock.start(attempt, federation.part(attempt))
@@ -121,6 +127,11 @@ class Deadline(_Impatient):
     def keeps_late(self) -> bool:
         """Whether clients that aren't through go on."""
         return self.late == "keep"
+
+    @property
+    def longest_s(self) -> float:
+        """Return the deadline."""
+        return self.deadline_s
 
     def asked(self, selection: Selection, num_clients: int) -> int | None:
         """See ``_Impatient``."""
