@@ -207,11 +207,15 @@ class Federation:
             yield self.clock.up(attempt.client, up_bytes, "model_up", attempt)
 
     def _trained_by_s(self, client: int, up_bytes: int) -> float:
-        """Return when training must end for the update to arrive in time, as far as the network can be known."""
+        """Return when training must end for the update to arrive in time, as far as the network can be known.
+
+        All who choose their clock by the same deadline upload at the same time, so a client reckons with as many
+        uploads beside its own as clients are at work.
+        """
         if math.isinf(self.deadline_s):
             return math.inf
         way_s = self.simulation.outlook().delay_s(self.clock.clients[client], self.clock.server, up_bytes)
-        return self.deadline_s - way_s
+        return self.deadline_s - way_s * max(1, len(self.busy))
 
     def _train_flop(self, client: int) -> float:
         """Return the FLOP of local training and of the report that travels with the update."""
