@@ -214,7 +214,7 @@ class Books:
     def clock_ratio(self) -> Floats:
         """Clock frequency of each of ``jobs`` over that of its device; 1 without DVFS."""
         ratio = self.jobs["frequency_hz"].astype("float64") / self.per_row(self.jobs["device"], "frequency_hz")
-        return ratio.fillna(1.0).to_numpy(np.float64)
+        return np.asarray(ratio.fillna(1.0), dtype=np.float64)
 
     def busy_s(self, device: str, phase: str) -> float:
         """Return the time a device computes in a phase: the union of its jobs' service times."""

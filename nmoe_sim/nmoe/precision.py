@@ -36,4 +36,4 @@ def compute_forward_in(precision: Precision, module: nn.Module) -> None:
             out = forward(x, *others)
         return out.to(x.dtype)
 
-    module.forward = rounded  # type: ignore[method-assign]
+    module.forward = rounded
