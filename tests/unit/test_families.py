@@ -47,6 +47,7 @@ REQUIRED: dict[tuple[str, str], dict[str, Any]] = {
         "tx_circuit_w": 0.5,
         "amplifier_efficiency": 0.3,
     },
+    ("protocol", "deadline"): {"deadline_s": 0.05},
     ("arrivals", "diurnal"): {"period_s": 1000.0},
     ("arrivals", "trace"): {
         "file": str(DATA / "requests.csv"),
@@ -761,6 +762,54 @@ def server_update(spec: Any) -> None:
     assert all(torch.isfinite(tensor).all() for tensor in (*moved.values(), *memory.values()))
 
 
+def protocol(spec: Any) -> None:
+    """Makes the versions that it was asked for, and tells of every client in every round how it went."""
+    from nmoe_sim.training.federation.selection import AllClients, RandomClients
+
+    spec.check(AllClients() if spec.kind != "over_selection" else RandomClients(share=0.4))
+    share = {"training.extractor.selection": {"kind": "random", "share": 0.4}}
+    stage = {"training.extractor.rounds": 4, "topology": {"kind": "grid", "num_devices": 3}}
+    path_loss = {"radio.path_loss": {"kind": "free_space"}}
+    learning = _trained("training.extractor.protocol", spec, {**share, **stage, **path_loss})
+    rounds = learning.simulation.recorder.arrow("rounds").to_pandas()
+    rounds = rounds[rounds["stage"] == "extractor"]
+    counts = rounds["participated"]
+    versions = set(rounds.loc[counts, "version"])
+    assert versions
+    assert versions <= set(range(1, 5 if spec.has_server else 5 + spec.consensus_rounds))
+    assert rounds.loc[counts, "reason"].isna().all()
+    assert rounds.loc[~counts, "reason"].str.len().gt(0).all()
+    assert rounds.loc[counts, "loss"].notna().sum() >= len(versions) or not spec.has_server
+    assert (rounds["t_end_s"] >= rounds["t_start_s"]).all()
+    assert not rounds.duplicated(["round", "client"]).any()
+    if spec.has_rounds:
+        assert set(rounds["client"]) == set(learning.clients)
+        assert (rounds.groupby("round").size() == 3).all()
+    assert learning.tested_h.isfinite().all()
+
+
+def selection(spec: Any) -> None:
+    """Chooses among those who can, so many of them, and the same again."""
+    from nmoe_sim.checks import check
+    from nmoe_sim.preparation import prepare
+    from nmoe_sim.training.federation.selection import Candidates
+
+    scenario = tiny_scenario({"topology.num_devices": 7})
+    learning = prepare(scenario, check(scenario))
+    sizes = learning.data.num_train
+    assert 1 <= spec.number(7) <= 7
+    assert 0 < spec.sampling_rate(7) <= 1
+    for number in range(20):
+        for able in (list(range(7)), [1, 4, 6], [5], []):
+            candidates = Candidates(able, 7, number, [number] * 7, sizes, learning.clock("extractor"))
+            chosen = spec.choose(candidates)
+            assert len(set(chosen)) == len(chosen)
+            assert set(chosen) <= set(able)
+            assert len(chosen) == min(spec.number(7), len(able)) or spec.sampling_rate(7) < 1
+            assert chosen == spec.choose(candidates)
+            assert len(spec.choose(candidates, 2)) == min(2, len(able))
+
+
 def compression(spec: Any) -> None:
     sizes = {name: tensor.numel() for name, tensor in _state(0).items()}
     assert spec.payload_bytes({}) == 0
@@ -856,6 +905,8 @@ CONTRACTS: dict[str, Callable[..., None]] = {
     "gate_training": gate_training,
     "local_update": local_update,
     "server_update": server_update,
+    "protocol": protocol,
+    "selection": selection,
     "compression": compression,
     "privacy": privacy,
     "placement": placement,

@@ -75,7 +75,9 @@ def federated(
     run = run or world(len(train_s))
     clock = StageClock(run, "extractor", [f"c{i}" for i in range(len(train_s))], server)
     given = {"down_bytes": KB, "up_bytes": KB, "train_flop": train_s, "mean_flop": 0.0, **costs}
-    federation = Federation(clock, RoundCosts(**given), rounds, True, protocol.has_server, selection or AllClients())
+    chosen = selection or AllClients()
+    sizes = [10] * len(train_s)
+    federation = Federation(clock, RoundCosts(**given), rounds, True, protocol.has_server, chosen, sizes)
     process = run.env.process(protocol.clock(federation))
     run.env.run(process if until_s == math.inf else run.env.any_of([process, run.env.timeout(until_s)]))
     assert process.triggered, "it never ends"

@@ -32,7 +32,10 @@ def clock(*, seed: int = 5, stage: str = "extractor", battery_j: Any = (None,) *
     nodes = [Node(f"c{i}", "device", x_m, 0.0) for i, x_m in enumerate(DISTANCE_M)]
     names = [node.name for node in nodes]
     nodes.append(Node("bs0", "base_station", 0.0, 0.0))
-    profiles = {name: PROFILE.model_copy(update={"battery_j": j, "compute_w": 1.0}) for name, j in zip(names, battery_j, strict=True)}
+    profiles = {
+        name: PROFILE.model_copy(update={"battery_j": j, "compute_w": 1.0})
+        for name, j in zip(names, battery_j, strict=True)
+    }
     topology = Topology(nodes, [(name, "bs0") for name in names])
     section = radio(channel=Model(), **settings)
     run = Simulation.build(topology, {**profiles, "bs0": PROFILE}, section, RandomStreams(seed))
@@ -40,7 +43,7 @@ def clock(*, seed: int = 5, stage: str = "extractor", battery_j: Any = (None,) *
 
 
 def chosen(selection: Any, number: int, *, able: Any = range(5), turns: Any = (0,) * 5, of: StageClock) -> list[int]:
-    return selection.choose(Candidates(list(able), 5, number, turns, of))
+    return selection.choose(Candidates(list(able), 5, number, turns, [10] * 5, of))
 
 
 def test_all_of_those_who_can() -> None:

@@ -73,6 +73,8 @@ class Federation:
     has_server: bool
     """Whether clients need the server to take part."""
     selection: Selection
+    num_samples: Sequence[int]
+    """Training samples of each client."""
     deadline_s: float = math.inf
     """When the round ends at the latest."""
     version: int = 0
@@ -112,7 +114,7 @@ class Federation:
     def select(self, number: int, count: int | None = None) -> list[int]:
         """Return the clients chosen for a round among those that can begin now; ``count`` of them, if given."""
         able = [client for client, reason in enumerate(self.reasons()) if reason is None]
-        candidates = Candidates(able, len(self.clients), number, self._turns, self.clock)
+        candidates = Candidates(able, len(self.clients), number, self._turns, self.num_samples, self.clock)
         return sorted(self.selection.choose(candidates, count))
 
     @property
@@ -247,6 +249,11 @@ class Federation:
         flop = self.costs.mean_flop + (report.mean_flop if report is not None and with_reports else 0.0)
         if flop * num_updates:
             yield self.clock.server_job(flop * num_updates, "aggregate", number)
+
+    def staleness(self, attempt: Attempt) -> int:
+        """Return how many versions the model has gone on since a client that has trained began."""
+        assert attempt.work is not None
+        return self.version - self.history.works[attempt.work].base
 
     def close(self, rule: Rule, arrived: Sequence[tuple[Attempt, float]], reports: Sequence[int] = ()) -> None:
         """Make the next version of the model of the updates that arrived, each with its scale."""

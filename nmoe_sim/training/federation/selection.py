@@ -33,6 +33,8 @@ class Candidates:
     """Round that they are chosen for; where there are none, a number that rises with every choice."""
     turns: Sequence[int]
     """How often each client, by number, has begun."""
+    num_samples: Sequence[int]
+    """Training samples of each client, by number."""
     clock: StageClock
 
     def delay_s(self, client: int, n_bytes: int = 1_000_000) -> float:

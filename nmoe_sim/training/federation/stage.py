@@ -90,7 +90,13 @@ class FederatedStage(Stage):
         """Run the stage's rounds on the clock; returns their history."""
         clock = learning.clock(stage)
         federation = Federation(
-            clock, costs, self.rounds, self.needs_one_model, self.protocol.has_server, self.selection
+            clock,
+            costs,
+            self.rounds,
+            self.needs_one_model,
+            self.protocol.has_server,
+            self.selection,
+            learning.data.num_train,
         )
         yield from self.protocol.clock(federation)
         clock.history.settle()

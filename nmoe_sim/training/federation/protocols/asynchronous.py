@@ -73,8 +73,7 @@ class _WithoutRounds(ProtocolSpec):
             while len(buffer) >= self.buffer_size() and federation.version < federation.rounds:
                 taken, buffer = buffer[: self.buffer_size()], buffer[self.buffer_size() :]
                 yield from federation.aggregate(len(taken), None, with_reports=True)
-                works = federation.history.works
-                scales = [self.scale(federation.version - works[a.work].base) for a in taken if a.work is not None]
+                scales = [self.scale(federation.staleness(attempt)) for attempt in taken]
                 federation.close(self.rule, list(zip(taken, scales, strict=True)))
         for attempt in buffer:
             attempt.reason = UNFINISHED
