@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, Outcome
 
-from nmoe_sim import load_scenario, run
+from nmoe_sim import load_run, load_scenario, run
 from nmoe_sim.checks import check
 from nmoe_sim.errors import InputError
 
@@ -152,3 +152,29 @@ def test_the_page_on_data_knows_every_kind() -> None:
     for family in ("dataset", "partition", "feature_skew"):
         for kind in families()[family]:
             assert re.search(rf"^\|[^|]*`{kind}`", page, re.MULTILINE), kind
+
+
+def test_settings_of_a_federated_stage(folder: Path, cli: Callable[..., Outcome]) -> None:
+    text = shown("training.md", "federated.yaml")
+    base = "extends: examples/small.yaml"
+    assert base in text
+    Path("federated.yaml").write_text(text.replace(base, f"extends: {REPOSITORY / 'examples' / 'small.yaml'}"))
+    done = cli("run", "federated.yaml", "--quiet", "--set", "inference.duration_s=0.5")
+    assert done.status == 0, done.err
+    rounds = load_run("runs/federated").tables["rounds"]
+    rounds = rounds[rounds["stage"] == "extractor"]
+    assert rounds["staleness"].max() == 1, "late updates are kept"
+    assert {"not_selected", "busy", "unfinished"} <= set(rounds["reason"].dropna())
+
+
+def test_the_page_on_training_knows_every_kind() -> None:
+    from nmoe_sim.families import families
+    from nmoe_sim.training.federation.stage import FederatedStage
+
+    page, known = (HOW_TO / "training.md").read_text(), families()
+    for family in ("protocol", "selection", "local_update", "server_update", "compression", "privacy"):
+        [row] = re.findall(rf"^\| \[`{family}`\].*$", page, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", row)) == {family, *known[family]}
+    [takers] = re.findall(r"each on its own; (.*?) all take them", page, re.DOTALL)
+    stages = {**known["extractor_training"], **known["gate_training"]}
+    assert set(re.findall(r"`(\w+)`", takers)) == {k for k, cls in stages.items() if issubclass(cls, FederatedStage)}
