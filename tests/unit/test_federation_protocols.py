@@ -212,6 +212,12 @@ def test_the_server_takes_updates_one_after_the_other() -> None:
     assert arrivals(history) == [[(0, 0)], [(1, 0)], [(0, 1)]]
 
 
+def test_what_arrives_while_the_last_version_is_made_is_unfinished() -> None:
+    for protocol in (Asynchronous(), Deadline(deadline_s=3.5, late="keep")):
+        history = federated(protocol, [1.0, 2.0], rounds=1, mean_flop=2.0)
+        assert rows(history) == {0: [None], 1: ["unfinished"]}
+
+
 def test_only_so_many_are_at_work_in_turns() -> None:
     history = federated(Asynchronous(), [1.0] * 5, rounds=10, selection=RoundRobin(share=0.4))
     begun = sorted((a.t_start_s, a.client) for a in history.attempts)

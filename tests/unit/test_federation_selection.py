@@ -49,7 +49,8 @@ def chosen(selection: Any, number: int, *, able: Any = range(5), turns: Any = (0
 def test_all_of_those_who_can() -> None:
     assert chosen(AllClients(), 0, of=clock()) == [0, 1, 2, 3, 4]
     assert chosen(AllClients(), 0, able=[4, 2], of=clock()) == [4, 2]
-    assert chosen(AllClients(share=0.5), 3, of=clock()) == [0, 1, 2]
+    with pytest.raises(ValueError, match="kind to random or round_robin"):
+        AllClients(share=0.5)
 
 
 def test_round_robin_gives_everybody_a_turn() -> None:

@@ -111,10 +111,13 @@ class Federation:
         is_pausing = client in self._pauses and not self._pauses[client].processed
         return BUSY if is_pausing or client in self.busy else None
 
+    def able(self) -> list[int]:
+        """Return the clients that can begin now."""
+        return [client for client, reason in enumerate(self.reasons()) if reason is None]
+
     def select(self, number: int, count: int | None = None) -> list[int]:
         """Return the clients chosen for a round among those that can begin now; ``count`` of them, if given."""
-        able = [client for client, reason in enumerate(self.reasons()) if reason is None]
-        candidates = Candidates(able, len(self.clients), number, self._turns, self.num_samples, self.clock)
+        candidates = Candidates(self.able(), len(self.clients), number, self._turns, self.num_samples, self.clock)
         return sorted(self.selection.choose(candidates, count))
 
     @property
@@ -154,7 +157,9 @@ class Federation:
         return attempts
 
     def stop(self, attempt: Attempt, process: Process, reason: str) -> None:
-        """End a client's part early, if it isn't over; the client is busy until what is under way is through."""
+        """Let a client's part not count, and end it; the client is busy until what is under way is through."""
+        if process.triggered and process.value:
+            attempt.reason = reason
         under_way = self.clock.stop(attempt, process, reason)
         if under_way is not None:
             self._pauses[attempt.client] = under_way
@@ -263,7 +268,9 @@ class Federation:
             assert attempt.work is not None
             attempt.version = self.version
             arrivals.append(Arrival(attempt.work, scale))
-        self.clock.history.add_step(Step(rule, tuple(arrivals), reports=tuple(reports)), self.clock.now_s)
+        expected = self.selection.number(len(self.clients))
+        step = Step(rule, tuple(arrivals), reports=tuple(reports), expected=expected)
+        self.clock.history.add_step(step, self.clock.now_s)
         self.simulation.recorder.spill()
 
     def close_gossip(self, attempts: Sequence[Attempt], mixes: Sequence[Mix]) -> None:

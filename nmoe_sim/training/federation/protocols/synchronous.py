@@ -93,12 +93,10 @@ class _Impatient(ProtocolSpec):
             arrived = [attempt for attempt, process in running.values() if process.triggered and process.value]
             arrived.sort(key=lambda attempt: (attempt.t_end_s, attempt.client))
             taken = self.taken(federation, arrived)
-            for attempt in arrived:
-                if attempt not in taken:
-                    attempt.reason = self.kind
             for client, (attempt, process) in list(running.items()):
                 if process.triggered or not self.keeps_late:
-                    federation.stop(attempt, process, self.kind)
+                    if attempt not in taken:
+                        federation.stop(attempt, process, self.kind)
                     federation.busy.discard(client)
                     del running[client]
             yield from federation.aggregate(len(taken), number, with_reports=True)
