@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from analysis.convergence import costs_to_accuracy
 from analysis.figures import PALETTE, paper_style, save
@@ -25,13 +26,15 @@ from analysis.statistics import compare
 PARTITIONS = {"iid": "IID", "dirichlet": "Dirichlet 0.3", "shards": "1 class per client"}
 STAGES_1 = {"untrained": "untrained", "fedce": "FedCE", "spectral": "local spectral", "fedsc": "FedSC"}
 GATES = {
-    "fedgate shared": "FedGate",
-    "fedgate all": "FedAvg-gate",
-    "fedgate none": "local gate",
+    "shared 0.2": "FedGate",
+    "shared 0.05": "FedGate, λ 0.05",
+    "all 0.2": "FedAvg-gate",
+    "none 0.2": "local gate",
     "ran_gate": "RanGate",
     "roll_gate": "RollGate",
 }
-TARGETS = {"iid": 0.75, "dirichlet": 0.6, "shards": 0.3}
+REFERENCE = "shared 0.2"
+TARGETS = {"iid": 0.75, "dirichlet": 0.6, "shards": 0.6}
 """Accuracy on the global test set that costs are counted to, by partition."""
 KEY = ["partition", "stage_1", "gate", "seed"]
 SPLITS = {"accuracy_global": "global", "accuracy_local": "local"}
@@ -43,12 +46,17 @@ PROBES = {"accuracy_linear_probe": "linear probe (%)", "accuracy_knn": "nearest 
 
 def labelled(sweep: SweepResult) -> pd.DataFrame:
     """Return the runs that are done, with short names of what is varied."""
-    kinds = [[json.loads(text) for text in sweep.done[f"{key}"]] for key in
-             ("data.partition", "training.extractor", "training.gate")]  # fmt: skip
-    gates = [f"fedgate {g.get('synchronise', 'shared')}" if g["kind"] == "fedgate" else g["kind"] for g in kinds[2]]
-    return sweep.done.assign(
-        partition=[one["kind"] for one in kinds[0]], stage_1=[one["kind"] for one in kinds[1]], gate=gates
-    )
+    given = [sweep.done[key].map(json.loads) for key in ("data.partition", "training.extractor", "training.gate")]
+    partitions, stages_1 = ([one["kind"] for one in column] for column in given[:2])
+    gates = [gate_key(*gate) for gate in zip(given[2], sweep.done["model.gate.local_scale"], strict=True)]
+    return sweep.done.assign(partition=partitions, stage_1=stages_1, gate=gates)
+
+
+def gate_key(gate: Mapping[str, Any], local_scale: float) -> str:
+    """Return what tells a gate's training from the others."""
+    if gate["kind"] != "fedgate":
+        return str(gate["kind"])
+    return f"{gate.get('synchronise', 'shared')} {local_scale:g}"
 
 
 def outcomes(sweep: SweepResult) -> pd.DataFrame:
@@ -66,7 +74,10 @@ def outcomes(sweep: SweepResult) -> pd.DataFrame:
     for metric in PROBES:
         value = probes[probes["metric"] == metric].groupby("run_id")["value"].last()
         table = table.assign(**{metric: table["run_id"].map(value)})
-    table = table.assign(energy_training_j=[energy_j(sweep, run_id) for run_id in table["run_id"]])
+    table = table.assign(
+        energy_training_j=[energy_j(sweep, run_id) for run_id in table["run_id"]],
+        own_asked=table["run_id"].map(own_asked(sweep)),
+    )
     targets = {run_id: TARGETS[p] for run_id, p in zip(table["run_id"], table["partition"], strict=True)}
     costs = costs_to_accuracy(sweep.tables, targets).set_index("run_id")
     return table.join(costs.add_prefix("to_target_").rename(columns={"to_target_target": "target"}), on="run_id")
@@ -76,6 +87,15 @@ def energy_j(sweep: SweepResult, run_id: str) -> float:
     """Return the energy that a run's training drew, idle not counted."""
     rows = sweep.tables["energy"].query("run_id == @run_id and phase == 'training' and component != 'idle'")
     return float(rows["energy_j"].sum())
+
+
+def own_asked(sweep: SweepResult) -> pd.Series[float]:
+    """Return the share of each run's requests that ask the client's own expert, among others."""
+    owners = sweep.tables["placement"].set_index(["run_id", "owner"])["expert"]
+    requests = sweep.tables["requests"]
+    own = owners.loc[list(zip(requests["run_id"], requests["client"], strict=True))].tolist()
+    asked = pd.Series([one in set(experts) for one, experts in zip(own, requests["experts"], strict=True)], dtype=float)
+    return asked.groupby(requests["run_id"]).mean()
 
 
 def curves(sweep: SweepResult) -> pd.DataFrame:
@@ -101,12 +121,13 @@ def tables(runs: pd.DataFrame) -> dict[str, str]:
     made["features_differences"] = differences(
         features, "stage_1", "untrained", STAGES_1, ["accuracy_linear_probe", "accuracy_knn"]
     )
+    made["features_of_fedsc"] = differences(features, "stage_1", "fedsc", STAGES_1, ["accuracy_linear_probe"])
+    reference = runs[runs["gate"] == REFERENCE]
     for split in SPLITS:
         made[split] = gates(runs, split)
         mean = runs.groupby(["partition", "gate", "seed"], as_index=False)[split].mean()
-        made[f"{split}_gates"] = differences(mean, "gate", "fedgate shared", GATES, [split])
-        mean = runs.groupby(["partition", "stage_1", "seed"], as_index=False)[split].mean()
-        made[f"{split}_stages"] = differences(mean, "stage_1", "untrained", STAGES_1, [split])
+        made[f"{split}_gates"] = differences(mean, "gate", "all 0.2", GATES, [split])
+    made["stages"] = differences(reference, "stage_1", "untrained", STAGES_1, list(SPLITS))
     made["costs"] = costs(runs)
     return made
 
@@ -136,12 +157,12 @@ def grid(runs: pd.DataFrame, metrics: Sequence[str], by: str, names: Mapping[str
 
 
 def gates(runs: pd.DataFrame, metric: str) -> str:
-    """Return an accuracy by partition and stage 1 (rows) and gate (columns), with those of the own and of any expert."""
+    """Return an accuracy by partition and stage 1 (rows) and gate (columns), beside the own and any expert's."""
     split, rows = SPLITS[metric], []
     for p, partition in PARTITIONS.items():
         for s, stage_1 in STAGES_1.items():
             mine = runs[(runs["partition"] == p) & (runs["stage_1"] == s)]
-            once = mine[mine["gate"] == "fedgate shared"]
+            once = mine[mine["gate"] == REFERENCE]
             cells = [percent(mine[mine["gate"] == gate][metric]) for gate in GATES]
             ends = [percent(once[f"accuracy_{kind}_expert_{split}"]) for kind in ("own", "best")]
             rows.append([f"{partition}, {stage_1}", *cells, *ends])
@@ -153,8 +174,10 @@ def differences(runs: pd.DataFrame, by: str, baseline: str, names: Mapping[str, 
     num = runs.groupby(["partition", by])["seed"].transform("count")
     whole = [p for p, one in runs[num > 1].groupby("partition") if baseline in set(one[by])]
     kept = runs[(num > 1) & runs["partition"].isin(whole)]  # of a sweep under way, what can be compared
+    rows: list[tuple[int, int, list[str]]] = []
+    if kept[by].nunique() < 2:
+        return markdown([f"less {names[baseline]}", *PARTITIONS.values()], [])
     compared = compare(kept, metrics, by, baseline, within=["partition"])
-    rows = []
     for (metric, key), part in compared.groupby(["metric", by], sort=False):
         cells = part.set_index("partition")
         shown = [spread(cells.loc[p]) if p in cells.index else "–" for p in PARTITIONS]
@@ -232,7 +255,7 @@ def draw_gates(runs: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(7.0, 3.6), layout="constrained")
         axes = figure.subplots(2, 3, sharex=True, sharey="row")
         for row, (metric, split) in zip(axes, SPLITS.items(), strict=True):
-            row[0].set_ylabel(f"{split} accuracy (%)")
+            row[0].set(ylabel=f"{split} accuracy (%)", ylim=(0, 103))
             for ax, (p, partition) in zip(row, PARTITIONS.items(), strict=True):
                 for place, (color, gate) in enumerate(zip(PALETTE, GATES, strict=False)):
                     for x, s in enumerate(STAGES_1):
@@ -241,11 +264,28 @@ def draw_gates(runs: pd.DataFrame) -> Figure:
                             continue
                         interval = mean_interval(100 * cell)
                         half = (interval.high - interval.low) / 2
-                        ax.errorbar(x + 0.14 * (place - 2), interval.estimate, half, color=color, marker="o",
+                        ax.errorbar(x + 0.13 * (place - 2.5), interval.estimate, half, color=color, marker="o",
                                     markersize=3, elinewidth=0.8)  # fmt: skip
                 if metric == "accuracy_global":
                     ax.set_title(partition)
                 ax.set_xticks(range(len(STAGES_1)), [name.replace(" ", "\n") for name in STAGES_1.values()])
+        legend(figure, GATES)
+    return figure
+
+
+def draw_rounds(points: pd.DataFrame) -> Figure:
+    """Draw the accuracy over the rounds of stage 3, means over stages 1 and seeds."""
+    trained = points[points["stage"] == "gate"]
+    with paper_style():
+        figure = Figure(figsize=(7.0, 1.9), layout="constrained")
+        axes = figure.subplots(1, 3, sharey=True)
+        for ax, (p, partition) in zip(axes, PARTITIONS.items(), strict=True):
+            for color, gate in zip(PALETTE, GATES, strict=False):
+                mine = trained[(trained["partition"] == p) & (trained["gate"] == gate)]
+                mean = 100 * mine.groupby("round")["value"].mean()
+                ax.plot(mean.index, mean, color=color, marker="o", markersize=2.2)
+            ax.set(title=partition, xlabel="rounds of stage 3")
+        axes[0].set_ylabel("global accuracy (%)")
         legend(figure, GATES)
     return figure
 
@@ -255,7 +295,7 @@ def draw_costs(runs: pd.DataFrame) -> Figure:
     marks = dict(zip(STAGES_1, "osD^", strict=True))
     with paper_style():
         figure = Figure(figsize=(7.0, 3.4), layout="constrained")
-        axes = figure.subplots(2, 3, sharey="col", sharex="row")
+        axes = figure.subplots(2, 3, sharey=True, sharex="row")
         for row, (column, scale, label) in zip(axes, COSTS, strict=True):
             for ax, (p, partition) in zip(row, PARTITIONS.items(), strict=True):
                 for color, gate in zip(PALETTE, GATES, strict=False):
@@ -264,6 +304,8 @@ def draw_costs(runs: pd.DataFrame) -> Figure:
                         ax.scatter(scale * cell[column], 100 * cell["accuracy_global"], 9, color=color, marker=mark,
                                    linewidths=0, alpha=0.7)  # fmt: skip
                 ax.set(xscale="log", xlabel=label)
+                ax.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
+                ax.xaxis.set_major_formatter(ScalarFormatter())
                 if column == "bytes_training":
                     ax.set_title(partition)
             row[0].set_ylabel("global accuracy (%)")
@@ -297,6 +339,7 @@ def main(arguments: Sequence[str]) -> None:
     points = pd.read_csv(folder / "study_fl_curves.csv")
     save(draw_features(points), folder / "study_fl_features.svg")
     save(draw_gates(runs), folder / "study_fl_gates.svg")
+    save(draw_rounds(points), folder / "study_fl_rounds.svg")
     save(draw_costs(runs), folder / "study_fl_costs.svg")
     for name, table in tables(runs).items():
         sys.stdout.write(f"\n{name}\n\n{table}\n")
