@@ -78,7 +78,7 @@ def train_modules(
     optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
-    proximal: float = 0.0,
+    proximal: Mapping[str, float] | None = None,
     offsets: Sequence[State] | None = None,
     workers: int = 1,
     after: After | None = None,
@@ -103,7 +103,7 @@ def train_modules(
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
         Factor on the learning rate, as of ``Optimizer.lr_scale``.
-    proximal : float
+    proximal : mapping of str to float, optional
         μ, weight of the pull towards where each client starts.
     offsets : sequence of State, optional
         What is added to each client's gradients, by name; parameters that aren't named have none.
@@ -162,11 +162,12 @@ def _mean_loss(values: Sequence[Tensor], plan: Sequence[NDArray[np.int64]]) -> f
     return float(sum(value * size for value, size in zip(losses, sizes, strict=True)) / sum(sizes))
 
 
-def _pull(parameters: Mapping[str, nn.Parameter], start: State, proximal: float) -> None:
+def _pull(parameters: Mapping[str, nn.Parameter], start: State, proximal: Mapping[str, float]) -> None:
     """Add the proximal term's gradient μ (w − w_start)."""
-    for name, parameter in parameters.items():
+    for name, mu in proximal.items():
+        parameter = parameters[name]
         if parameter.grad is not None:
-            parameter.grad.add_(parameter.detach() - start[name], alpha=proximal)
+            parameter.grad.add_(parameter.detach() - start[name], alpha=mu)
 
 
 def _shift(parameters: Mapping[str, nn.Parameter], offset: State) -> None:

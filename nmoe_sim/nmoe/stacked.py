@@ -116,7 +116,7 @@ def train_heads(
     optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
-    proximal: float = 0.0,
+    proximal: Mapping[str, float] | None = None,
     offsets: State | None = None,
     block_size: int | None = None,
     workers: int = 1,
@@ -143,7 +143,7 @@ def train_heads(
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
         Factor on the learning rate, as of ``Optimizer.lr_scale``.
-    proximal : float
+    proximal : mapping of str to float, optional
         μ, weight of the pull towards where each client starts; as of ``train_modules``.
     offsets : State, optional
         What is added to each client's gradients, stacked, as of ``train_modules``.
@@ -198,14 +198,14 @@ class _Block:
         shifts: State,
         optimizer: Optimizer,
         lr_scale: float,
-        proximal: float,
+        proximal: Mapping[str, float] | None,
     ) -> None:
         self.state = state
         self._template = template
         self._shifts = shifts
         self._optimizer = optimizer
-        self._proximal = proximal
-        self._start = {name: tensor.clone() for name, tensor in state.items()} if proximal else {}
+        self._proximal = proximal or {}
+        self._start = {name: state[name].clone() for name in self._proximal}
         self._stepper = _Stepper(optimizer, lr_scale, state)
 
     def train(
@@ -239,10 +239,8 @@ class _Block:
         # zero where the loss doesn't see a parameter, such as a gate's channel part on perfect channels
         found = torch.autograd.grad(losses_A.sum(), list(moving.values()), materialize_grads=True)
         gradients = dict(zip(moving, found, strict=True))
-        if self._proximal:
-            gradients = {
-                n: g + self._proximal * (self.state[n][:active] - self._start[n][:active]) for n, g in gradients.items()
-            }
+        for name, mu in self._proximal.items():
+            gradients[name] = gradients[name] + mu * (self.state[name][:active] - self._start[name][:active])
         if self._optimizer.clip_norm is not None:
             gradients = _clipped(gradients, self._optimizer.clip_norm)
         for name, shift in self._shifts.items():

@@ -17,7 +17,7 @@ same time, and so how much memory they need, follows from the machine and from a
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ def train_cohort(
     optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
-    proximal: float = 0.0,
+    proximal: Mapping[str, float] | None = None,
     offsets: Sequence[State] | None = None,
     workers: int = 1,
     memory_bytes: int | None = None,

@@ -53,6 +53,10 @@ class ValueStore:
             "cpu": " ".join([platform.machine(), torch.backends.cpu.get_cpu_capability(), *_units_of_bf16()]),
         }
 
+    def depend_on(self, what: Mapping[str, Any]) -> None:
+        """Let all later stages depend on something else besides: JSON values."""
+        self._key = {"before": self._key, "besides": dict(what)}
+
     def compute(
         self, stage: str, settings: Mapping[str, Any], compute: Callable[[Checkpoint], dict[str, Tensor]]
     ) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from simpy.events import Event
 
 from nmoe_sim.nmoe.optimizer import Optimizer
@@ -71,6 +71,15 @@ class LocalTraining(Stage):
     """First weights: the same drawn ones for all, or those of the head that stage 1 trained on the extractor. A head
     that was averaged comes from the server first."""
 
+    @model_validator(mode="after")
+    def _schedule_has_rounds(self) -> LocalTraining:
+        if self.optimizer.schedule != "constant":
+            raise ValueError(
+                f"optimizer.schedule '{self.optimizer.schedule}' goes over rounds, and experts are trained in none; "
+                "set it to constant"
+            )
+        return self
+
     def check(self, scenario: Scenario, topology: Topology) -> None:
         """See ``Stage``."""
         super().check(scenario, topology)
@@ -117,6 +126,8 @@ class LocalTraining(Stage):
         assert isinstance(history, _History)
         present = history.present
         trained = history.trained if history.trained is not None else self._trained(learning, present)
+        # those who came home with it: a client that went down while it trained keeps its first weights
+        learning.store.depend_on({"trained": [work.client for work in history.works]})
         device = learning.data.test_x.device
         states = learning.expert.state_dict()
         experts = [states] * len(learning.clients)

@@ -10,7 +10,7 @@ from simpy.events import Event
 
 from nmoe_sim.training.federation.federation import RoundCosts
 from nmoe_sim.training.federation.history import History
-from nmoe_sim.training.federation.memory import Memory, Outcome, common, consensus_distance, whole
+from nmoe_sim.training.federation.memory import SERVER, Memory, Outcome, common, consensus_distance, whole
 from nmoe_sim.training.federation.replay import Learner
 from nmoe_sim.training.federation.stage import FederatedStage
 from nmoe_sim.training.learning import Learning, checked_values, is_evaluated
@@ -148,7 +148,7 @@ def mean_accuracy(learning: Learning, model: nn.Module, memory: Memory) -> float
 
     from nmoe_sim.nmoe.evaluate import accuracy, features
 
-    is_one = "server" in memory.models and not memory.own(0)
+    is_one = SERVER in memory.models and not memory.own(0)
     values = []
     for client in range(1 if is_one else len(learning.clients)):
         model.load_state_dict(whole(memory.models, memory.personal, client))

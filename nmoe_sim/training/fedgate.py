@@ -13,6 +13,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import model_validator
 from simpy.events import Event
 
 from nmoe_sim.nmoe.optimizer import Optimizer
@@ -66,6 +67,17 @@ class FedGate(FederatedStage):
     """Coefficient of the load-balance loss over the experts that a client may ask (Switch Transformers: 0.01)."""
     z_loss: NonNegative = 0.0
     """Coefficient of the z-loss, which keeps scores small (ST-MoE: 0.001)."""
+
+    @model_validator(mode="after")
+    def _nothing_synchronised_needs_nothing(self) -> FedGate:
+        plain = {"local_update": "sgd", "server_update": "average", "compression": "none", "privacy": "none"}
+        for key, kind in plain.items():
+            if self.synchronise == "none" and (found := getattr(self, key).kind) != kind:
+                raise ValueError(
+                    f"{key} '{found}' has nothing to work on, since synchronise 'none' moves no part of a gate; "
+                    f"set {key} to {kind}, or synchronise to shared or all"
+                )
+        return self
 
     def check(self, scenario: Scenario, topology: Topology) -> None:
         """See ``Stage``."""
@@ -129,7 +141,8 @@ class FedGate(FederatedStage):
         from nmoe_sim.nmoe.cost import tensor_bytes
 
         state = learning.gate.state_dict()
-        names = [n for n in state if self.synchronise == "all" or (self.synchronise, n[:7]) == ("shared", "shared.")]
+        parts: dict[str, str | tuple[()]] = {"all": "", "shared": "shared.", "none": ()}
+        names = [name for name in state if name.startswith(parts[self.synchronise])]
         return names, tensor_bytes({name: state[name] for name in names})
 
     def _costs(self, learning: Learning) -> RoundCosts:

@@ -66,6 +66,11 @@ class FedSC(Spectral):
                 "correlation_views 'step' needs all of a client's samples in the step: "
                 "set optimizer.batch_size to null and correlation_passes to 1"
             )
+        if self.privacy.kind != "none" and not self.correlation_noise_std:
+            raise ValueError(
+                f"privacy '{self.privacy.kind}' covers updates, and correlation matrices would travel as they are; "
+                "set correlation_noise_std, or kind to spectral"
+            )
         return self
 
     def costs(self, learning: Learning, model: nn.Module) -> RoundCosts:
@@ -96,13 +101,15 @@ class FedSC(Spectral):
         if not self.correlation_noise_std:
             return spent
         told = Counter(client for step in history.steps[: version + 1] for client in step.reports)
-        if not told:  # matrices travelled with the updates
+        if not any(step.reports for step in history.steps):  # matrices travel with the updates
             told = Counter(work.client for work in history.works if work.base <= version)
+        num_train, noise_std = learning.data.num_train, self.correlation_noise_std
         spent["epsilon_correlation"] = max(
-            matrix_epsilon(
-                self.correlation_noise_std, self.mu, learning.data.num_train[client], rounds, self.correlation_delta
-            )
-            for client, rounds in told.items()
+            (
+                matrix_epsilon(noise_std, self.mu, num_train[client], number, self.correlation_delta)
+                for client, number in told.items()
+            ),
+            default=0.0,
         )
         return spent
 

@@ -47,7 +47,7 @@ def by_modules(states, plans, optimizer, lr_scale, proximal, offsets):
         x, y = torch.from_numpy(X[client])[index], torch.from_numpy(Y[client])[index]
         return (module(x).squeeze(-1) - y).square().mean() / 2
 
-    options = {"lr_scale": lr_scale, "proximal": proximal, "offsets": offsets}
+    options = {"lr_scale": lr_scale, "proximal": dict.fromkeys(states[0], proximal), "offsets": offsets}
     return cohort.train_modules(nn.Linear(3, 1).double(), states, plans, loss, optimizer, **options).states
 
 
@@ -58,7 +58,8 @@ def by_heads(states, plans, optimizer, lr_scale, proximal, offsets):
         errors = (out.squeeze(-1) - targets[batch.rows_AB]).square() / 2
         return torch.where(batch.mask_AB, errors, 0.0).sum(dim=1) / batch.mask_AB.sum(dim=1)
 
-    options = {"lr_scale": lr_scale, "proximal": proximal, "offsets": offsets and cohort.stack(offsets)}
+    pull = dict.fromkeys(states[0], proximal)
+    options = {"lr_scale": lr_scale, "proximal": pull, "offsets": offsets and cohort.stack(offsets)}
     inputs = [torch.from_numpy(x) for x in X]
     head = nn.Linear(3, 1).double()
     return cohort.unstack(stacked.train_heads(head, cohort.stack(states), inputs, plans, loss, optimizer, **options)[0])
@@ -193,7 +194,7 @@ def test_what_is_frozen_has_no_variate_and_does_not_move():
 
     offset = {name: tensor + 1.0 for name, tensor in zero_variate(module).items()}
     trained = cohort.train_modules(
-        module, [state], [[np.arange(5)]], loss, Optimizer(lr=0.1), proximal=0.5, offsets=[offset]
+        module, [state], [[np.arange(5)]], loss, Optimizer(lr=0.1), proximal=dict.fromkeys(offset, 0.5), offsets=[offset]
     )
     moved = [name for name in state if not torch.equal(state[name], trained.states[0][name])]
     assert moved == ["1.weight", "1.bias"]

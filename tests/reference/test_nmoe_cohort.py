@@ -87,8 +87,8 @@ def test_the_cohort_pulls_and_shifts_as_each_client_alone(name, optimizer):
         {k: torch.randn(v.shape, generator=generator(i), dtype=v.dtype) for k, v in state.items()}
         for i, state in enumerate(arguments[1])
     ]
-    loop = by_loop(*arguments, optimizer, proximal=3.0, offsets=offsets)
-    state, _ = by_cohort(*arguments, optimizer, proximal=3.0, offsets=cohort.stack(offsets))
+    loop = by_loop(*arguments, optimizer, proximal=dict.fromkeys(offsets[0], 3.0), offsets=offsets)
+    state, _ = by_cohort(*arguments, optimizer, proximal=dict.fromkeys(offsets[0], 3.0), offsets=cohort.stack(offsets))
     for got, expected in zip(cohort.unstack(state), loop.states, strict=True):
         torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-9)
     without = by_loop(*arguments, optimizer, offsets=offsets)

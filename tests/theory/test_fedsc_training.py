@@ -107,7 +107,7 @@ class Federation:
         if learner.reports:
             known = {str(work.client): learner.report(work, self.start) for work in works if work.client != away}
         states, reports = [self.start] * len(works), [known] * len(works)
-        return learner.train(works, states, proximal=0.0, offsets=None, known=reports)
+        return learner.train(works, states, proximal={}, offsets=None, known=reports)
 
     def pooled_step(self, number: int = 0) -> dict[str, torch.Tensor]:
         """Return the weights after one gradient step on the loss over the same views of all samples."""

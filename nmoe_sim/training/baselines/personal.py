@@ -102,7 +102,7 @@ class _Learner(ModuleLearner):
         works: Sequence[Work],
         states: Sequence[State],
         *,
-        proximal: float,
+        proximal: Mapping[str, float],
         offsets: Sequence[State] | None,
         known: Sequence[Mapping[str, Tensor]],
     ) -> Trained:
@@ -111,5 +111,5 @@ class _Learner(ModuleLearner):
         optimizer = self.optimizer.model_copy(update={"epochs": self.head_epochs})
         heads = replace(self, stage=f"{self.stage}/head", optimizer=optimizer, model=trains_head)
         bodies = replace(self, model=trains_body)
-        first = super(_Learner, heads).train(works, states, proximal=0.0, offsets=None, known=known)
+        first = super(_Learner, heads).train(works, states, proximal={}, offsets=None, known=known)
         return super(_Learner, bodies).train(works, first.states, proximal=proximal, offsets=offsets, known=known)

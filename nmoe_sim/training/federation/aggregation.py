@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Aggregation:
     """Takes steps; see ``history.Rule`` for what each rule computes.
 
+    Clients count by their samples; with control variates (SCAFFOLD) alike, as in its paper, since the variates do.
     With privacy a step is x + (Σ scale_i Δ_i + noise) / m, where m is the number of clients that the
     selection takes (expected, where that is random): who came or stayed away doesn't show in it. Noise
     comes also where nobody's update did.
@@ -59,9 +60,12 @@ class Aggregation:
         bases = [memory.bases[str(work.base)] for work in works]
         scales = [arrival.scale for arrival in step.arrivals]
         if self.stage.privacy.equal_weights:
-            mean = self._private(version, current, [minus(a, b) for a, b in zip(arrived, bases, strict=True)], scales)
+            updates = [minus(a, b) for a, b in zip(arrived, bases, strict=True)]
+            mean = self._private(version, current, updates, scales, step.expected)
         elif step.rule == "average":
-            shares = np.array([s * self.weights[work.client] for s, work in zip(scales, works, strict=True)])
+            alike = self.stage.local_update.has_variates
+            weights = [1.0 if alike else self.weights[work.client] for work in works]
+            shares = np.array([scale * weight for scale, weight in zip(scales, weights, strict=True)])
             if all(work.base == version for work in works):
                 mean = average(arrived, shares.tolist())
             else:
@@ -70,14 +74,15 @@ class Aggregation:
             mean = plus(current, arrived, [current] * len(arrived) if step.rule == "mix" else bases, scales)
         memory.models[SERVER], memory.server = self.stage.server_update.step(current, mean, memory.server)
 
-    def _private(self, version: int, current: State, updates: Sequence[State], scales: Sequence[float]) -> State:
+    def _private(
+        self, version: int, current: State, updates: Sequence[State], scales: Sequence[float], num_expected: int
+    ) -> State:
         """Return the model that hides who took part."""
         import torch
 
         from nmoe_sim.nmoe.randomness import torch_generator
 
         privacy = self.stage.privacy
-        num_expected = self.stage.selection.number(len(self.weights))
         zero = {name: torch.zeros_like(tensor) for name, tensor in current.items()}
         # clipped once more: what compression decodes may be longer, and so may a difference of rounded models
         clipped = [privacy.clip(update) for update in updates]

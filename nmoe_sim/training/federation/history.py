@@ -54,6 +54,8 @@ class Step:
     """With a server: the updates taken in."""
     mixes: tuple[Mix, ...] = ()
     """Without one: the models that reached a neighbour."""
+    expected: int = 0
+    """With a server: how many updates were expected, which is what privacy divides by."""
     reports: tuple[int, ...] = ()
     """Clients whose report (FedSC's matrix) on version k reached the server before anybody trained from it."""
 
@@ -122,6 +124,7 @@ class History:
                     [[a.work, a.scale] for a in s.arrivals],
                     [[m.sender, m.receiver, m.weight] for m in s.mixes],
                     list(s.reports),
+                    s.expected,
                 ]
                 for s in self.steps
             ],

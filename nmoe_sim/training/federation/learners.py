@@ -70,7 +70,7 @@ class ModuleLearner(_OfStage):
         works: Sequence[Work],
         states: Sequence[State],
         *,
-        proximal: float,
+        proximal: Mapping[str, float],
         offsets: Sequence[State] | None,
         known: Sequence[Mapping[str, Tensor]],
     ) -> Trained:
@@ -108,7 +108,7 @@ class HeadLearner(_OfStage):
         works: Sequence[Work],
         states: Sequence[State],
         *,
-        proximal: float,
+        proximal: Mapping[str, float],
         offsets: Sequence[State] | None,
         known: Sequence[Mapping[str, Tensor]],
     ) -> Trained:

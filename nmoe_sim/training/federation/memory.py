@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from nmoe_sim.nmoe.cohort import State
 
+
+Value = TypeVar("Value")
 
 SERVER = "server"
 """Holder of the model that all have."""
@@ -70,7 +72,7 @@ class Memory:
         """Return the memory of ``tensors``."""
         from nmoe_sim.nmoe.checkpoint import unflatten
 
-        tree: dict[str, Any] = unflatten({name: tensor.to(device) for name, tensor in tensors.items()})
+        tree: dict[str, Any] = unflatten({name: tensors[name].to(device) for name in sorted(tensors)})
         return cls(**{f.name: tree.get(f.name, {}) for f in fields(cls)})
 
     def forget(self, work: int) -> None:
@@ -126,7 +128,7 @@ class Outcome:
         def there(states: dict[str, State]) -> dict[str, State]:
             return {holder: {name: t.to(device) for name, t in state.items()} for holder, state in states.items()}
 
-        tree: dict[str, Any] = unflatten(tensors)
+        tree: dict[str, Any] = unflatten({name: tensors[name] for name in sorted(tensors)})
         curves = {
             metric: {int(version): float(value) for version, value in points.tolist()}
             for metric, points in tree.get("curves", {}).items()
@@ -152,12 +154,18 @@ def common(models: Mapping[str, State]) -> State:
     """Return the model that all have, or the mean of those that clients have."""
     from nmoe_sim.nmoe.cohort import average
 
-    return average(list(models.values()), [1.0] * len(models))
+    return average(list(by_number(models).values()), [1.0] * len(models))
 
 
 def consensus_distance(models: Mapping[str, State]) -> float:
     """Return the root mean square distance of the clients' models from their mean, over the mean's norm."""
     mean = common(models)
-    squares = [sum((m[n].double() - t.double()).square().sum() for n, t in mean.items()) for m in models.values()]
+    own = by_number(models).values()
+    squares = [sum((m[n].double() - t.double()).square().sum() for n, t in mean.items()) for m in own]
     norm = sum(t.double().square().sum() for t in mean.values())
     return float((sum(squares) / len(squares) / norm) ** 0.5)
+
+
+def by_number(by_client: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a mapping of clients by number: sums over it don't depend on who came first, or on a checkpoint."""
+    return {client: by_client[client] for client in sorted(by_client, key=lambda name: (len(name), name))}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.training.federation.aggregation import Aggregation, minus
 from nmoe_sim.training.federation.history import History, Step, Work
-from nmoe_sim.training.federation.memory import SERVER, Memory
+from nmoe_sim.training.federation.memory import SERVER, Memory, by_number
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ class Learner(ABC):
         works: Sequence[Work],
         states: Sequence[State],
         *,
-        proximal: float,
+        proximal: Mapping[str, float],
         offsets: Sequence[State] | None,
         known: Sequence[Mapping[str, Tensor]],
     ) -> Trained:
@@ -133,8 +133,12 @@ class Replay:
     def _begin(self, initial: Sequence[State], synchronised: Sequence[str]) -> Memory:
         import torch
 
-        shared = {name: initial[0][name] for name in synchronised}
-        personal = {str(i): {n: t for n, t in state.items() if n not in shared} for i, state in enumerate(initial)}
+        # copies, since the tensors given may be a live module's; sorted, as a checkpoint gives them back
+        shared = {name: initial[0][name].clone() for name in sorted(synchronised)}
+        personal = {
+            str(i): {name: state[name].clone() for name in sorted(state) if name not in shared}
+            for i, state in enumerate(initial)
+        }
         holders = [SERVER] if self.stage.protocol.has_server else list(personal)
         memory = Memory(dict.fromkeys(holders, shared), personal)
         if self.stage.local_update.has_variates:
@@ -156,16 +160,19 @@ class Replay:
         works = [history.works[position] for position in cohort]
         received = [memory.model(self._holder(work.client)) for work in works]
         states = [{**shared, **memory.own(work.client)} for shared, work in zip(received, works, strict=True)]
-        known = [memory.known.get(self._holder(work.client), {}) for work in works]
+        known = [by_number(memory.known.get(self._holder(work.client), {})) for work in works]
         if self.learner.reports and not step.reports:  # they travel with the updates
             for position, work, state in zip(cohort, works, states, strict=True):
-                place = position if self.stage.protocol.has_server else work.client
-                memory.reports[str(place)] = {"report": self.learner.report(work, state)}
+                if not self.stage.protocol.has_server:
+                    memory.reports[str(work.client)] = {"report": self.learner.report(work, state)}
+                elif position in pending:
+                    memory.reports[str(position)] = {"report": self.learner.report(work, state)}
         update = self.stage.local_update
         offsets = None
         if update.has_variates:
             offsets = [update.offset(memory.variates[SERVER], memory.variates[str(work.client)]) for work in works]
-        trained = self.learner.train(works, states, proximal=update.proximal, offsets=offsets, known=known)
+        proximal = dict.fromkeys(received[0], update.proximal) if update.proximal else {}
+        trained = self.learner.train(works, states, proximal=proximal, offsets=offsets, known=known)
         for position, work, start, state, loss in zip(
             cohort, works, received, trained.states, trained.losses.tolist(), strict=True
         ):
@@ -173,7 +180,7 @@ class Replay:
             memory.losses[key] = _scalar(loss)
             memory.keep_personal(client, state)
             shared = {name: state[name] for name in start}
-            if update.has_variates:
+            if update.has_variates and position in pending:
                 memory.new_variates[key] = update.new_variate(
                     memory.variates[SERVER],
                     memory.variates[client],

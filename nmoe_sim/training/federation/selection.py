@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from pydantic import model_validator
 
 from nmoe_sim.scenario.quantities import Fraction
 from nmoe_sim.scenario.spec import Spec
@@ -56,6 +57,9 @@ class Candidates:
 class Selection(Spec):
     """Chooses clients; subclasses implement ``rank``."""
 
+    needs_server: ClassVar[bool] = False
+    """Whether clients are chosen by their way to the server."""
+
     share: Fraction = 1.0
     """Share of all clients that take part at a time, rounded up."""
 
@@ -85,9 +89,18 @@ class Selection(Spec):
 
 
 class AllClients(Selection):
-    """Every client, or the first ``share`` of those that can."""
+    """Every client that can."""
 
     kind: ClassVar[str] = "all"
+
+    @model_validator(mode="after")
+    def _takes_all(self) -> AllClients:
+        if self.share != 1.0:
+            raise ValueError(
+                f"selection 'all' with share {self.share:g} would take the clients of the lowest numbers for ever; "
+                "set share to 1, or kind to random or round_robin"
+            )
+        return self
 
     def rank(self, candidates: Candidates) -> list[int]:
         """Return them in order."""
@@ -145,6 +158,7 @@ class ChannelAware(Selection):
     """Those whose uplink is expected to be the fastest now; ties in order (cf. Nishio and Yonetani 2019)."""
 
     kind: ClassVar[str] = "channel_aware"
+    needs_server: ClassVar[bool] = True
 
     share: Fraction = 0.5
     """Share of all clients that take part at a time, rounded up."""

@@ -55,30 +55,27 @@ class FederatedStage(Stage):
     def _parts_fit(self) -> FederatedStage:
         self.protocol.check(self.selection)
         self.local_update.check(self.optimizer)
-        name = self.protocol.kind
         if not self.protocol.has_server:
-            for key, plain in (("server_update", "average"), ("compression", "none")):
-                if (kind := getattr(self, key).kind) != plain:
-                    raise ValueError(
-                        f"{key} '{kind}' needs a server, and protocol '{name}' has none; set it to {plain}"
-                    )
-        in_rounds = self.protocol.has_rounds and self.protocol.has_server
-        if not in_rounds and self.local_update.has_variates:
-            raise ValueError(
-                f"local_update '{self.local_update.kind}' needs rounds with a server, and protocol '{name}' has none; "
-                "set it to sgd or fedprox, or protocol to synchronous"
-            )
+            self._needs("a server", server_update="average", compression="none", privacy="none")
+        if not (self.protocol.has_server and self.protocol.has_rounds):
+            self._needs("rounds with a server", privacy="none")
+            if self.local_update.has_variates:
+                self._needs("rounds with a server", local_update="sgd")
         if self.local_update.has_variates and self.privacy.kind != "none":
             raise ValueError(
                 f"privacy '{self.privacy.kind}' doesn't hide the variates that local_update '{self.local_update.kind}' "
                 "sends; set local_update to sgd or fedprox"
             )
-        if not in_rounds and self.privacy.kind != "none":
-            raise ValueError(
-                f"privacy '{self.privacy.kind}' is derived for rounds with a server, and protocol '{name}' has none; "
-                "set it to none, or protocol to synchronous"
-            )
         return self
+
+    def _needs(self, what: str, **plain: str) -> None:
+        """Refuse families that need what the protocol has not; ``plain`` says which kind of each does without."""
+        for key, kind in plain.items():
+            if (found := getattr(self, key).kind) != kind:
+                raise ValueError(
+                    f"{key} '{found}' needs {what}, which protocol '{self.protocol.kind}' has not; "
+                    f"set {key} to {kind}, or protocol to synchronous"
+                )
 
     def check(self, scenario: Scenario, topology: Topology) -> None:
         """See ``Stage``."""

@@ -16,6 +16,7 @@ from nmoe_sim.training.federation.protocols.base import ProtocolSpec
 
 if TYPE_CHECKING:
     from nmoe_sim.engine.topology import Topology
+    from nmoe_sim.training.federation.selection import Selection
 
 
 class Gossip(ProtocolSpec):
@@ -27,7 +28,8 @@ class Gossip(ProtocolSpec):
 
     What needs one model in the end (a feature extractor that all share) takes ``consensus_rounds`` of mixing without
     training, and then the mean of the clients' models; how far they were from it is the metric
-    ``consensus_distance``. That last step is our interpretation and isn't charged to the links.
+    ``consensus_distance``. All who can take part in them. That last step is our interpretation and isn't charged to
+    the links. Clients count alike, whatever the number of their samples.
     """
 
     kind: ClassVar[str] = "gossip"
@@ -36,6 +38,14 @@ class Gossip(ProtocolSpec):
 
     consensus_rounds: Annotated[int, Field(ge=0, le=100_000)] = 5
     """Rounds of mixing after the last training, where clients need one model."""
+
+    def check(self, selection: Selection) -> None:
+        """Refuse a selection by the way to a server that nobody uses."""
+        if selection.needs_server:
+            raise ValueError(
+                f"selection '{selection.kind}' chooses by the way to the server, which protocol 'gossip' doesn't use; "
+                "set selection to all, random or energy_aware"
+            )
 
     def check_topology(self, topology: Topology) -> None:
         """Refuse clients that no links between clients join with the others: nothing would be mixed."""
@@ -65,7 +75,8 @@ class Gossip(ProtocolSpec):
     def _round(self, federation: Federation, number: int, *, train: bool) -> Generator[Event, None, None]:
         """Let the selected train, then send their models to each other, then mix: in step, each waits for all."""
         clock, env = federation.clock, federation.simulation.env
-        attempts = federation.open_round(number, federation.select(number))
+        chosen = federation.select(number) if train else federation.able()
+        attempts = federation.open_round(number, chosen)
         if train:
             trained = [clock.start(attempt, federation.train_alone(attempt)) for attempt in attempts]
             yield env.all_of(trained)
@@ -74,8 +85,8 @@ class Gossip(ProtocolSpec):
         neighbours = {
             client: [other for other in federation.neighbours(client) if other in taking_part] for client in taking_part
         }
-        edges = [(sender, receiver) for receiver, others in neighbours.items() for sender in others]
-        n_bytes = federation.update_bytes
+        n_bytes = federation.update_bytes if train else federation.costs.up_bytes
+        edges = [(sender, receiver) for receiver, others in neighbours.items() for sender in others if n_bytes]
         sent = [
             clock.across(sender, receiver, n_bytes, "model", (taking_part[sender], taking_part[receiver]))
             for sender, receiver in edges
