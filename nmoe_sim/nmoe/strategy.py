@@ -7,8 +7,8 @@
   (``cohort``). Batched convolutions are slower than a loop; torch's operations let other threads run meanwhile; and
   two clients keep two cores busier than one client's operations split in two.
 
-Worker processes were tried instead of threads: at best a tenth faster for a network as small as LeNet-5, no faster
-for a ResNet, and every loss would have to be sent to them. ``benchmarks/learning.py`` measures all this.
+Worker processes instead of threads can gain where operations are so small that threads wait for the interpreter, and
+gain nothing for a ResNet (``pair`` in ``benchmarks/learning.py``); every loss would have to be sent to them.
 
 Stacks are cut into blocks of a size that follows from the model alone. How many blocks or clients are computed at the
 same time, and so how much memory they need, follows from the machine and from a bound; it changes no bit of the result.
