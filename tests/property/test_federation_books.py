@@ -39,6 +39,7 @@ def stages(draw: st.DrawFn, kind: str, *, with_sidelinks: bool) -> dict[str, Any
         protocol["buffer"] = draw(st.sampled_from([1, 2, 4]))
     if name == "gossip":
         protocol["consensus_rounds"] = draw(st.integers(0, 2))
+        selection = {"kind": draw(st.sampled_from(["all", "random", "energy_aware"]))}
     else:
         compressions: list[dict[str, Any]] = [{"kind": "none"}, {"kind": "quantise", "bits": 4}, {"kind": "top_k"}]
         stage["compression"] = draw(st.sampled_from(compressions))
@@ -85,7 +86,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 
 
 @seed(0)
-@settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=20, phases=[Phase.explicit, Phase.generate])
 @given(scenarios())
 def test_rounds_end_and_books_balance(scenario: Scenario) -> None:
     with tempfile.TemporaryDirectory() as folder:
