@@ -353,7 +353,7 @@ def test_option(cli, tiny, what, name):
         (["run", "tiny.yaml", "tiny.yaml"], "tiny.yaml"),
         (["check", "tiny.yaml/x.yaml"], "tiny.yaml/x.yaml"),
         (["check", "nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["check", "nowhere"], "shipped are fashion_mnist, handover, mesh"),
+        (["check", "nowhere"], "shipped are channel_aware, fashion_mnist, handover, mesh"),
         (["check", "."], "a directory"),
         (["check", ""], "error: "),
         (["schema", "extra"], "extra"),
