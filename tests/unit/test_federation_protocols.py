@@ -218,6 +218,17 @@ def test_what_arrives_while_the_last_version_is_made_is_unfinished() -> None:
         assert rows(history) == {0: [None], 1: ["unfinished"]}
 
 
+def test_a_selection_that_chooses_nobody_is_named() -> None:
+    class Nobody(AllClients):
+        kind = "nobody"
+
+        def rank(self, candidates: Any) -> list[int]:
+            return []
+
+    with pytest.raises(RunError, match="selection 'nobody' chose nobody"):
+        federated(Buffered(), [1.0], selection=Nobody())
+
+
 def test_only_so_many_are_at_work_in_turns() -> None:
     history = federated(Asynchronous(), [1.0] * 5, rounds=10, selection=RoundRobin(share=0.4))
     begun = sorted((a.t_start_s, a.client) for a in history.attempts)

@@ -43,13 +43,18 @@ class _WithoutRounds(ProtocolSpec):
         Raises
         ------
         RunError
-            If clients fail again and again, and no update arrives.
+            If clients fail again and again, and no update arrives; or nobody is chosen.
         """
         running, buffer, num_failed = Running(), list[Attempt](), 0
         while federation.version < federation.rounds:
             self._fill(federation, running)
             if not running and federation.is_over:
                 break  # the versions made are what there is
+            if not running and None in federation.reasons():
+                raise RunError(
+                    f"training.{federation.clock.stage}: selection '{federation.selection.kind}' chose nobody of those "
+                    "who can begin, and nobody is at work; it must choose as many as it is asked for"
+                )
             waiting: list[Event] = [process for _, process in running.values()]
             if len(running) < federation.selection.number(len(federation.clients)):
                 waiting.append(federation.somebody_back())
