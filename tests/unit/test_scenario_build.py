@@ -89,7 +89,7 @@ WRONG = {
     ),
     'name: a\n"b\\nc": 1\n': (
         "x.yaml:2:1: b c: unknown key; known here: name, description, seed, data, topology, radio, mobility, handover, "
-        "devices, model, training, placement, inference, device"
+        "faults, devices, model, training, placement, inference, device"
     ),
 }
 
