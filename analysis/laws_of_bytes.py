@@ -86,7 +86,7 @@ def _rounds(books: Books) -> Floats:
                 account = key[:2]
                 is_exact = (is_exact | (booked == 0)).groupby(account).all()
                 booked, expected = (part.groupby(account).sum() for part in (booked, expected))
-            is_exact &= ~is_exact.index.get_level_values("stage").isin(payloads.loc[is_gossip, "stage"])
+            is_exact &= ~is_exact.index.get_level_values("stage").isin(_stages_of_gossip(books))
         else:
             is_exact[:] = True
         accounts = booked.index.union(expected.index)
@@ -94,6 +94,15 @@ def _rounds(books: Books) -> Floats:
         missing = (booked - expected).where(is_exact.reindex(accounts, fill_value=True), 0.0)
         deviations.append(np.maximum((expected - booked).to_numpy(np.float64), missing.to_numpy(np.float64)))
     return np.concatenate(deviations)
+
+
+def _stages_of_gossip(books: Books) -> list[str]:
+    """Return the stages in which a part may count though what it sent was lost."""
+    protocols = {
+        name: stage.get("protocol") for name, stage in books.scenario["training"].items() if isinstance(stage, dict)
+    }
+    seen = books.payloads.loc[books.payloads["kind"] == "model", "stage"].unique().tolist()
+    return [*seen, *(name for name, protocol in protocols.items() if protocol and protocol["kind"] == "gossip")]
 
 
 def _differences(booked: NDArray[np.int64], expected: NDArray[np.int64]) -> Floats:
