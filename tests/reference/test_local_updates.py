@@ -194,7 +194,13 @@ def test_what_is_frozen_has_no_variate_and_does_not_move():
 
     offset = {name: tensor + 1.0 for name, tensor in zero_variate(module).items()}
     trained = cohort.train_modules(
-        module, [state], [[np.arange(5)]], loss, Optimizer(lr=0.1), proximal=dict.fromkeys(offset, 0.5), offsets=[offset]
+        module,
+        [state],
+        [[np.arange(5)]],
+        loss,
+        Optimizer(lr=0.1),
+        proximal=dict.fromkeys(offset, 0.5),
+        offsets=[offset],
     )
     moved = [name for name in state if not torch.equal(state[name], trained.states[0][name])]
     assert moved == ["1.weight", "1.bias"]
