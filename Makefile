@@ -20,6 +20,7 @@ lint: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/offload.py
 	$(BIN)/python benchmarks/channels.py
+	$(BIN)/python benchmarks/learning.py
 
 docs: .venv/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

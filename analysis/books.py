@@ -69,7 +69,14 @@ class Books:
         training_s = float(self.summary["training_time_s"])
         ends_s = [self.tables[name]["t_end_s"].max() for name in ("compute", "transfers") if len(self.tables[name])]
         end_s = max(training_s + self.scenario["inference"]["duration_s"], *ends_s)
+        if self.may_lack_routes:  # the last thing to happen may be that a payload is given up, without a row
+            end_s = max(end_s, training_s + float(self.summary["inference_time_s"]))
         return {"training": training_s, "inference": end_s - training_s}
+
+    def span_s(self, phase: str) -> tuple[float, float]:
+        """Return when a phase begins and ends."""
+        training_s = self.phases_s["training"]
+        return (0.0, training_s) if phase == "training" else (training_s, training_s + self.phases_s["inference"])
 
     @cached_property
     def devices(self) -> pd.DataFrame:
@@ -151,8 +158,31 @@ class Books:
 
     @cached_property
     def may_lack_routes(self) -> bool:
-        """Whether a payload may find no route for a while, as sidelinks come and go; attempts then leave no row."""
-        return not self.is_static and bool(self.radio["medium"].str.startswith("sidelink").any())
+        """Whether a payload may find no route for a while, as links come and go; attempts then leave no row."""
+        moves = not self.is_static and bool(self.radio["medium"].str.startswith("sidelink").any())
+        return moves or self.has_outages
+
+    @cached_property
+    def outages(self) -> pd.DataFrame:
+        """Table ``outages``; one that lasts ends at infinity."""
+        table = self.tables["outages"]
+        return table.assign(t_up_s=table["t_up_s"].astype("float64").fillna(np.inf))
+
+    @cached_property
+    def may_give_up(self) -> bool:
+        """Whether training may give a payload up."""
+        return self.has_outages or self.scenario["radio"]["retry"]["max_training_retries"] is not None
+
+    def away_s(self, device: str, from_s: float, to_s: float) -> float:
+        """Return how long a device was down between two times."""
+        own = self.outages[self.outages["device"] == device]
+        overlap_s = own["t_up_s"].clip(upper=to_s) - own["t_down_s"].clip(lower=from_s)
+        return float(overlap_s.clip(lower=0.0).sum())
+
+    @cached_property
+    def has_outages(self) -> bool:
+        """Whether a device was ever down."""
+        return len(self.outages) > 0
 
     @cached_property
     def shares_radios(self) -> bool:
@@ -179,6 +209,12 @@ class Books:
         """Table ``compute`` in order of submission, with ``phase``."""
         table = self.tables["compute"].sort_values("job_id")
         return table.assign(phase=_phase(table))
+
+    @cached_property
+    def clock_ratio(self) -> Floats:
+        """Clock frequency of each of ``jobs`` over that of its device; 1 without DVFS."""
+        ratio = self.jobs["frequency_hz"].astype("float64") / self.per_row(self.jobs["device"], "frequency_hz")
+        return np.asarray(ratio.fillna(1.0), dtype=np.float64)
 
     def busy_s(self, device: str, phase: str) -> float:
         """Return the time a device computes in a phase: the union of its jobs' service times."""
@@ -226,8 +262,10 @@ class Books:
 
     @cached_property
     def server(self) -> str | None:
-        """Where models are sent from; None where none moved."""
-        senders = self.payloads.loc[self.payloads["kind"] == "model_down", "src"].unique().tolist()
+        """Where models, and experts in rounds, are sent from; None where none moved."""
+        is_from = self.payloads["kind"] == "model_down"
+        is_from |= (self.payloads["kind"] == "expert") & self.payloads["round"].notna()
+        senders = self.payloads.loc[is_from, "src"].unique().tolist()
         return senders[0] if len(senders) == 1 else None
 
 

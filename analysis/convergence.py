@@ -98,8 +98,10 @@ def time_to_accuracy(tables: Tables, target: float, metric: str = "accuracy_nmoe
     return _first(learning_curve(tables, metric, **which), target, "t_s")
 
 
-def joules_to_accuracy(tables: Tables, target: float, metric: str = "accuracy_nmoe", **which: Any) -> float | None:
-    """Return the training energy drawn, idle not counted, when a measurement first reaches a target; None if none does.
+def joules_to_accuracy(
+    tables: Tables, target: float, metric: str = "accuracy_nmoe", *, idle: bool = False, **which: Any
+) -> float | None:
+    """Return the training energy drawn when a measurement first reaches a target; None if none does.
 
     Parameters
     ----------
@@ -107,8 +109,68 @@ def joules_to_accuracy(tables: Tables, target: float, metric: str = "accuracy_nm
     target : float
     metric, **which
         As for ``learning_curve``.
+    idle : bool
+        Count the idle power of every device too.
     """
-    return _first(learning_curve(tables, metric, **which), target, "energy_j")
+    t_s = time_to_accuracy(tables, target, metric, **which)
+    return None if t_s is None else float(training_energy_j(tables, t_s, idle=idle))
+
+
+def bytes_to_accuracy(tables: Tables, target: float, metric: str = "accuracy_nmoe", **which: Any) -> float | None:
+    """Return the bytes that training has sent, on every hop, when a measurement first reaches a target.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+    target : float
+    metric, **which
+        As for ``learning_curve``.
+
+    Returns
+    -------
+    float or None
+        None if no measurement reaches it.
+    """
+    return _first(learning_curve(tables, metric, **which), target, "n_bytes")
+
+
+def costs_to_accuracy(
+    tables: Tables, targets: Mapping[str, float], metric: str = "accuracy_nmoe", **which: Any
+) -> pd.DataFrame:
+    """Return what each run of a sweep had cost when it first reached its target.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        Tables of a sweep, with a column ``run_id``: ``metrics``, ``compute``, ``transfers``, ``devices``.
+    targets : mapping of str to float
+        Target of each run, by its id; the runs that are wanted.
+    metric, **which
+        As for ``learning_curve``.
+
+    Returns
+    -------
+    DataFrame
+        One row a run, in the order of ``targets``: ``run_id``, ``target``, ``time_s``, ``energy_j``,
+        ``energy_with_idle_j``, ``n_bytes``; null where the run never reaches it.
+    """
+    by_run = {
+        name: dict(list(tables[name].groupby("run_id"))) for name in ("metrics", "compute", "transfers", "devices")
+    }
+    rows = []
+    for run_id, target in targets.items():
+        mine = {name: runs.get(run_id, tables[name].iloc[:0]) for name, runs in by_run.items()}
+        t_s = time_to_accuracy(mine, target, metric, **which)
+        at_s = np.nan if t_s is None else t_s
+        found = {
+            "time_s": at_s,
+            "energy_j": training_energy_j(mine, at_s),
+            "energy_with_idle_j": training_energy_j(mine, at_s, idle=True),
+            "n_bytes": training_bytes(mine, at_s),
+        }
+        reached = {name: np.nan if t_s is None else np.asarray(value).item() for name, value in found.items()}
+        rows.append({"run_id": run_id, "target": target, **reached})
+    return pd.DataFrame(rows)
 
 
 def _first(curve: pd.DataFrame, target: float, column: str) -> float | None:

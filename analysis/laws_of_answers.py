@@ -19,13 +19,33 @@ def _destinations(books: Books) -> Floats:
     wanted = Counter[tuple[object, ...]]()
     leaving = placement[placement["owner"] != placement["device"]]
     wanted.update(leaving[["owner", "device", "bytes"]].itertuples(index=False, name=None))
-    moved = payloads[payloads["stage"] == "placement"]
+    moved = payloads[(payloads["stage"] == "placement") & payloads["delivered"]]
     found = Counter[tuple[object, ...]](moved[["src", "dst", "n_bytes"]].itertuples(index=False, name=None))
     one_by_one = [abs(wanted[key] - found[key]) for key in wanted.keys() | found.keys()]
+    if books.may_give_up:  # an expert may have got only part of the way, and stayed
+        one_by_one = [max(wanted[key] - found[key], 0) for key in wanted]
     in_round = payloads[payloads["round"].notna()]
+    gossip = in_round[in_round["kind"] == "model"]
+    in_round = in_round[in_round["kind"] != "model"]
     down, up = in_round["src"] == books.server, in_round["dst"] == books.server
+    if books.may_give_up:  # nor need a model have got to its end
+        up = ~down
     astray = (down == up) | ((in_round["kind"] == "model_down") & ~down) | ((in_round["kind"] == "model_up") & ~up)
-    return np.concatenate([one_by_one, astray.to_numpy(np.float64), _exchanges(books)])
+    return np.concatenate(
+        [np.array(one_by_one, np.float64), astray.to_numpy(np.float64), _gossip(books, gossip), _exchanges(books)]
+    )
+
+
+def _gossip(books: Books, models: pd.DataFrame) -> Floats:
+    """Tell which models of gossip got elsewhere than to another client, got there twice, or got none in return."""
+    clients, edge = set(books.tables["rounds"]["client"]), ["stage", "round", "src", "dst"]
+    models = models[models["delivered"]]
+    astray = ~models["src"].isin(clients) | ~models["dst"].isin(clients)
+    if not books.may_give_up:  # else some got only part of the way
+        sent = set(models[edge].itertuples(index=False, name=None))
+        back = [(stage, number, dst, src) in sent for stage, number, src, dst in models[edge].to_numpy().tolist()]
+        astray |= models.duplicated(edge) | ~np.array(back, dtype=bool)
+    return np.asarray(astray, np.float64)
 
 
 def _exchanges(books: Books) -> Floats:
@@ -81,6 +101,9 @@ def _outcomes(books: Books) -> Floats:
         elif request.outcome == "failed":
             closed_s = last_s.get(request.request_id, request.t_arrival_s)
             right = could_lose and used == 0 and closed_s <= end_s
+        elif request.outcome == "client_down":
+            outages = books.outages[books.outages["device"] == request.client]
+            right = used == 0 and bool((outages["t_up_s"] > request.t_arrival_s).any())
         else:
             right = request.outcome == "expired" and not patient and used == 0
         deviations.append(0.0 if right and pd.notna(request.t_done_s) == (request.outcome == "completed") else 1.0)
@@ -92,14 +115,15 @@ LAWS = (
         "destinations",
         "Every payload that must move does, to where it must, and no other, or is given up: features to each other "
         "device that hosts an expert a request asked, its output back; experts from owner to host; in a round, models "
-        "from and to the server.",
+        "from and to the server, or in gossip between clients, both ways.",
         0.0,
         _destinations,
     ),
     Law(
         "outcomes",
-        "A request fails only if a payload of its was given up, before its deadline; it expires only where deadlines "
-        "count; it is completed without an expert it asked only where what came is combined.",
+        "A request fails only if a payload of its was given up, or a host went down, before its deadline; it expires "
+        "only where deadlines count; its client is down only in an outage of the client; it is completed without an "
+        "expert it asked only where what came is combined.",
         0.0,
         _outcomes,
     ),

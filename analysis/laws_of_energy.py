@@ -14,9 +14,10 @@ _ACCOUNT = ["device", "component", "phase"]
 
 def _jobs(books: Books) -> Floats:
     jobs = books.jobs
-    return relative(
-        jobs["energy_j"], books.per_row(jobs["device"], "compute_w") * (jobs["t_end_s"] - jobs["t_start_s"])
-    )
+    static_w = np.nan_to_num(books.per_row(jobs["device"], "static_w"))
+    dynamic_w = books.per_row(jobs["device"], "compute_w") - static_w
+    power_w = static_w + dynamic_w * books.clock_ratio**3
+    return relative(jobs["energy_j"], power_w * (jobs["t_end_s"] - jobs["t_start_s"]))
 
 
 def _hops(books: Books) -> Floats:
@@ -46,15 +47,19 @@ def _integrals(books: Books) -> pd.Series[float]:
         component: books.radio.astype({on_air: "float64"}).groupby([end, "phase"])[on_air].sum()
         for component, end, on_air in (("tx", "src", "airtime_s"), ("rx", "dst", "rx_airtime_s"))
     }
+    job_j = books.jobs.groupby(["device", "phase"])["energy_j"].sum()
     rows = []
     for device, phase in pd.MultiIndex.from_product([books.devices.index, list(books.phases_s)]):
         seconds = {
             "compute": books.busy_s(device, phase),
-            "idle": books.phases_s[phase],
+            "idle": books.phases_s[phase] - books.away_s(device, *books.span_s(phase)),
             **{component: float(used.get((device, phase), 0.0)) for component, used in on_s.items()},
         }
         for component, time_s in seconds.items():
-            rows.append((device, component, phase, books.devices[f"{component}_w"].loc[device] * time_s))
+            energy_j = books.devices[f"{component}_w"].loc[device] * time_s
+            if component == "compute" and (books.clock_ratio != 1).any():  # powers differ from job to job
+                energy_j = float(job_j.get((device, phase), 0.0))
+            rows.append((device, component, phase, energy_j))
     table = pd.DataFrame(rows, columns=[*_ACCOUNT, "energy_j"])
     return table.set_index(_ACCOUNT)["energy_j"]
 
@@ -81,8 +86,25 @@ def _batteries(books: Books) -> Floats:
     return relative(devices["battery_j"] - devices["battery_j_left"], drawn_j)
 
 
+def _empty(books: Books) -> Floats:
+    """Return by how many seconds of full power batteries are overdrawn, or not empty when they are said to be."""
+    devices = books.devices[books.devices["battery_j"].notna()]
+    is_empty = devices.index.isin(books.outages.loc[books.outages["reason"] == "battery", "device"])
+    most_w = devices["idle_w"] + devices["compute_w"] + 2.0 * (devices["tx_w"] + devices["rx_w"])
+    rounding_j = 1e-9 * devices["battery_j"]
+    left_j = devices["battery_j_left"].to_numpy(np.float64)
+    wrong_j = np.where(is_empty, np.abs(left_j), np.maximum(-left_j, 0.0)) - rounding_j
+    return np.asarray(np.maximum(wrong_j, 0.0) / most_w, np.float64)
+
+
 LAWS = (
-    Law("energy_of_jobs", "A job draws its device's compute power while it is served.", TOLERANCE, _jobs),
+    Law(
+        "energy_of_jobs",
+        "A job draws its device's compute power while it is served; all but static power goes "
+        "with the cube of the clock.",
+        TOLERANCE,
+        _jobs,
+    ),
     Law(
         "energy_of_hops",
         "A hop by radio draws its sender's transmit power and its receiver's receive power while their radios are on.",
@@ -92,11 +114,17 @@ LAWS = (
     Law(
         "energy_accounts",
         "Each row of energy is ∫ power dt over its phase: compute power while some job is served, transmit and "
-        "receive power over the airtimes of the device's hops, idle power all the time.",
+        "receive power over the airtimes of the device's hops, idle power all the time that it isn't down.",
         TOLERANCE,
         _accounts,
     ),
     Law("batteries", "What a battery lost is what its device drew.", 1e-6, _batteries),
+    Law(
+        "empty_batteries",
+        "A device goes down when its battery is empty, for good, at most a millisecond of full power late.",
+        1e-3,
+        _empty,
+    ),
     Law("energy_total", "The rows of energy add up to the summary.", TOLERANCE, _total),
     Law(
         "energy_of_requests",

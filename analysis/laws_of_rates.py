@@ -18,6 +18,8 @@ _ADAPTATIONS = ("shannon", "nr")
 """Laws whose bandwidth and bound are known here."""
 _LARGEST_GAIN = {"none": 1.0, "rayleigh": 53 * log(2.0)}
 """Largest power gain a fading law can draw from a uniform number of 53 bits; others: no bound."""
+_ANALOG_BPS_PER_HZ = 64.0
+"""An analog payload's symbols carry two values each, counted as floats."""
 _BLOCK_BITS = 8.0
 """Bits by which whole bytes may differ from what was sent of a payload that has failed somewhere."""
 
@@ -70,12 +72,15 @@ def _rate(books: Books) -> Floats:
     hops, adaptation = books.radio, books.scenario["radio"]["link_adaptation"]
     if adaptation["kind"] not in _ADAPTATIONS:
         return np.zeros(0)
-    constant = _has_one_sinr(books)
+    is_analog = _is_analog(books)
+    is_stale = adaptation.get("report_delay_s", 0.0) > 0  # the rate is that of an SINR before
+    constant = (_has_one_sinr(books) & (not is_stale)) | is_analog
     sinr_db = np.where(constant, hops["sinr_db"], _largest_snr_db(books))
     known = sinr_db != inf
     is_shannon = adaptation["kind"] == "shannon"
     law = {name: adaptation[name] for name in ("gap_db", "max_bps_per_hz")} if is_shannon else {}
-    largest_bps = _bandwidth_hz(books)[known] * shannon_efficiency(db_to_linear(sinr_db[known]), **law)
+    efficiency = np.where(is_analog[known], _ANALOG_BPS_PER_HZ, shannon_efficiency(db_to_linear(sinr_db[known]), **law))
+    largest_bps = _bandwidth_hz(books)[known] * efficiency
     turns, spread = books.turns("tx"), books.policy.spread
     on_air_s = turns["airtime_s"] if spread else turns["t_off_s"] - turns["t_start_s"]
     most_bits = on_air_s.to_numpy(np.float64)[known] * largest_bps
@@ -84,12 +89,22 @@ def _rate(books: Books) -> Floats:
     short_bits = np.where(hops["payload_id"].isin(failed)[known], _BLOCK_BITS, 0.0)
     rounding_bits = turns["rounding_s"].to_numpy(np.float64)[known] * largest_bps
     deviations = relative(bits, most_bits, rounding_bits + short_bits)
-    exact = constant[known] if is_shannon and spread else np.zeros(len(bits), np.bool_)
+    exact = (constant & (is_shannon | is_analog))[known] & spread
     return np.where((bits <= most_bits) & ~exact, 0.0, deviations)
 
 
+def _is_analog(books: Books) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Tell which radio hops carry features of requests as values, not as bits."""
+    hops = books.radio
+    sent_analog = books.scenario["inference"]["features"]["kind"] == "analog"
+    return np.asarray((hops["phase"] == "inference") & (hops["kind"] == "features") & sent_analog, np.bool_)
+
+
 def _has_one_sinr(books: Books) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Tell which radio hops had one SINR all the time: those within a coherence block, free of interference."""
+    """Tell which radio hops had one SINR all the time, known to the sender.
+
+    Those are within a coherence block and free of interference; none where reports have an age.
+    """
     radio, hops = books.scenario["radio"], books.radio
     if radio["channel"]["kind"] != "model" or books.num_stations > 1 or books.shares_radios:
         return np.zeros(len(hops), np.bool_)
@@ -97,6 +112,8 @@ def _has_one_sinr(books: Books) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     block_s = radio["fading"].get("coherence_time_s", static_s)
     if block_s == inf:
         return np.ones(len(hops), np.bool_)
+    if radio["link_adaptation"].get("report_delay_s"):  # the scheme may be of another block's SINR
+        return np.zeros(len(hops), np.bool_)
     begin, end = np.floor(hops["t_start_s"] / block_s), np.floor(hops["t_off_s"] / block_s)
     clear_s = np.minimum(hops["t_start_s"] - begin * block_s, (begin + 1) * block_s - hops["t_off_s"])
     return np.asarray((begin == end) & (clear_s > TOLERANCE * block_s), np.bool_)
@@ -113,7 +130,8 @@ LAWS = (
     Law(
         "rate",
         "A hop carries at most its airtime times its link's rate, by Shannon's formula at its SINR or at the largest "
-        "one possible; exactly that while its SINR is one, no errors occur and hops take turns on the whole band.",
+        "one possible; exactly that while its SINR is one, no errors occur and hops take turns on the whole band. "
+        "Analog features go at one symbol/s/Hz, of two values each, whatever the SINR.",
         TOLERANCE,
         _rate,
     ),

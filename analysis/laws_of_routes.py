@@ -37,19 +37,20 @@ def _legs(books: Books) -> Floats:
 
 
 def _attempts(books: Books) -> Floats:
-    moves, most = books.moves, books.scenario["radio"]["retry"]["max_retries"]
+    moves, retry = books.moves, books.scenario["radio"]["retry"]
+    most_by_phase = {"inference": retry["max_retries"], "training": retry["max_training_retries"]}
     before = moves.shift(1)
     again = (moves["payload_id"] == before["payload_id"]) & (moves["hop"] == before["hop"])
     expected = (before["attempt"] + 1).where(again, 0)
     skipped = (moves["attempt"] - expected).abs()
     if books.may_lack_routes:
         skipped = (expected - moves["attempt"]).clip(lower=0)
-    too_many = (moves["attempt"] - most).clip(lower=0).where(moves["phase"] == "inference", 0)
-    payloads = books.payloads
-    lost = payloads[~payloads["delivered"]]
+    most = moves["phase"].map(most_by_phase).astype("float64").fillna(np.inf)
+    too_many = (moves["attempt"] - most).clip(lower=0)
+    lost = books.payloads[~books.payloads["delivered"]]
+    most = lost["phase"].map(most_by_phase).astype("float64").fillna(np.inf)
     too_few = (most - lost["attempt"]).clip(lower=0)[[not books.may_lack_routes] * len(lost)]
-    untrained = np.where(lost["phase"] == "training", np.inf, 0.0)
-    return np.concatenate([part.astype(np.float64) for part in (skipped, too_many, too_few, untrained)])
+    return np.concatenate([part.astype(np.float64) for part in (skipped, too_many, too_few)])
 
 
 def _access(books: Books) -> Floats:
@@ -80,8 +81,8 @@ LAWS = (
     ),
     Law(
         "attempts",
-        "Attempts at a hop are counted from 0, with at most radio.retry.max_retries after the first in inference; "
-        "only then is a payload given up, and never in training.",
+        "Attempts at a hop are counted from 0, with at most radio.retry.max_retries after the first in inference and "
+        "max_training_retries in training; only then is a payload given up, or when a device goes down.",
         0.0,
         _attempts,
     ),

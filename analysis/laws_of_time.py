@@ -69,8 +69,26 @@ def _overlap(books: Books) -> Floats:
 
 def _service(books: Books) -> Floats:
     jobs = books.jobs
-    expected_s = jobs["flop"].to_numpy(np.float64) / books.per_row(jobs["device"], "flop_per_s")
-    return relative(jobs["t_end_s"] - jobs["t_start_s"], expected_s, 2 * np.spacing(jobs["t_end_s"].to_numpy()))
+    expected_s = jobs["flop"].to_numpy(np.float64) / books.per_row(jobs["device"], "flop_per_s") / books.clock_ratio
+    served_s = (jobs["t_end_s"] - jobs["t_start_s"]).to_numpy(np.float64)
+    deviation = relative(served_s, expected_s, 2 * np.spacing(jobs["t_end_s"].to_numpy()))
+    return np.where((jobs["outcome"] == "aborted") & (served_s <= expected_s), 0.0, deviation)
+
+
+def _away(books: Books) -> Floats:
+    """Compare every job and hop with the outages of its devices."""
+    ends = ((books.jobs, "device"), (books.transfers, "src"), (books.transfers, "dst"))
+    deviations = [np.zeros(0)]
+    for device, rows in books.outages.groupby("device", sort=False):
+        down_s, up_s = rows["t_down_s"].to_numpy(np.float64), rows["t_up_s"].to_numpy(np.float64)
+        order = np.argsort(down_s)
+        deviations.append(np.maximum(up_s[order][:-1] - down_s[order][1:], 0.0))
+        for table, column in ends:
+            own = table[table[column] == device]
+            start_s, end_s = own["t_start_s"].to_numpy(np.float64), own["t_end_s"].to_numpy(np.float64)
+            overlap_s = np.minimum(end_s[:, None], up_s) - np.maximum(start_s[:, None], down_s)
+            deviations.append(np.maximum(overlap_s, 0.0).max(axis=1, initial=0.0))
+    return np.concatenate(deviations)
 
 
 def _utilisation(books: Books) -> Floats:
@@ -94,6 +112,13 @@ LAWS = (
         _queue,
     ),
     Law("overlap", "No two jobs of a device overlap.", TOLERANCE, _overlap),
-    Law("service", "A job is served for its FLOP at the device's rate.", TOLERANCE, _service),
+    Law(
+        "service",
+        "A job is served for its FLOP at the device's rate, which goes with the clock, or for less if the device goes "
+        "down meanwhile.",
+        TOLERANCE,
+        _service,
+    ),
+    Law("away", "A device that is down runs no job, sends and receives nothing.", TOLERANCE, _away),
     Law("utilisation", "Utilisation is the share of the inference phase a device computes.", TOLERANCE, _utilisation),
 )

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,13 @@ def ours(num_devices: int, duration_s: float, out_dir: Path) -> int:
     def task(name: str, request_id: int) -> Generator[simpy.Event, Any, None]:
         yield network.send(name, "bs0", TASK_BYTES, "features", request_id=request_id)
         yield edge.compute(TASK_FLOP, "expert", request_id=request_id)
+        if next(num_done) == num_tasks - 1:
+            all_done.succeed()
+
+    times = [arrivals.times_s(i, duration_s, streams) for i in range(num_devices)]
+    num_tasks, num_done, all_done = sum(map(len, times)), count(), env.event()
 
     def source() -> Generator[simpy.Event, Any, None]:
-        times = [arrivals.times_s(i, duration_s, streams) for i in range(num_devices)]
         client = np.repeat(np.arange(num_devices), [len(t) for t in times])
         all_times = np.concatenate(times)
         order = np.argsort(all_times, kind="stable")
@@ -94,8 +99,8 @@ def ours(num_devices: int, duration_s: float, out_dir: Path) -> int:
             yield env.timeout(t - env.now)
             env.process(task(names[c], k))
 
-    env.process(source())
-    env.run()
+    env.run(env.process(source()))
+    env.run(all_done)  # not until nothing is left: a battery drains for ever
     for name in ("transfers", "compute"):
         write_table(recorder.arrow(name), out_dir / f"{name}.parquet")
     assert sum(device.energy.total_j for device in simulation.devices.values()) > 0

@@ -26,7 +26,7 @@ from pathlib import Path
 
 BASE = """\
 extends: quickstart
-training: {extractor: {rounds: 3}, experts: {sgd: {epochs: 5}}, gate: {rounds: 3}}
+training: {extractor: {rounds: 3}, experts: {optimizer: {epochs: 5}}, gate: {rounds: 3}}
 inference: {duration_s: 20}
 """
 SEEDS = "name: seeds\nbase:\n  {base}\nseeds: {runs}\n"

@@ -64,6 +64,14 @@ figure = figures.expert_heat_map(tables)
 figures.save(figure, "expert_heat_map.svg")
 """,
     ),
+    "partition": (
+        "Who holds what: clients, classes, and how each client sees its images.",
+        """\
+tables = load_run("runs/small").tables
+figure = figures.partition(tables)
+figures.save(figure, "partition.svg")
+""",
+    ),
     "accuracy_against": (
         "Accuracy in training against round, time, bytes or joules.",
         """\

@@ -213,6 +213,10 @@ def command_line_page() -> str:
     for name, sub in commands.choices.items():
         sub.formatter_class = _wide
         parts.append(f"## {name}\n\n```text\n{sub.format_help().strip()}\n```")
+        for group in (action for action in sub._actions if isinstance(action, argparse._SubParsersAction)):
+            for nested in group.choices.values():
+                nested.formatter_class = _wide
+                parts.append(f"```text\n{nested.format_help().strip()}\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -65,7 +65,7 @@ def record_requests(
             t_done_s=one.t_done_s,
             latency_s=latency_s,
             deadline_met=met,
-            outcome="completed" if one.t_done_s is not None else "failed" if one.failed else "expired",
+            outcome=_outcome(one),
             experts=one.experts,
             hosts=[hosts[expert] for expert in one.experts],
             experts_used=[] if one.t_done_s is None else one.arrived,
@@ -78,12 +78,18 @@ def record_requests(
         recorder.spill()
 
 
+def _outcome(served: Served) -> str:
+    if served.t_done_s is not None:
+        return "completed"
+    return "client_down" if served.client_down else "failed" if served.failed else "expired"
+
+
 def record_energy(simulation: Simulation, training_end_s: float) -> None:
-    """Charge idle power over both phases and write ``energy`` rows."""
-    inference_s = simulation.env.now - training_end_s
+    """Charge idle power over both phases, while devices are up, and write ``energy`` rows."""
+    up_s, now = simulation.availability.up_s, simulation.env.now
     for device in simulation.devices.values():
-        device.energy.add("idle", True, device.profile.idle_w * training_end_s)
-        device.energy.add("idle", False, device.profile.idle_w * inference_s)
+        device.energy.add("idle", True, device.profile.idle_w * up_s(device.name, 0.0, training_end_s))
+        device.energy.add("idle", False, device.profile.idle_w * up_s(device.name, training_end_s, now))
         for component, phase, energy_j in device.energy.rows():
             simulation.recorder.add("energy", device=device.name, component=component, phase=phase, energy_j=energy_j)
 
@@ -98,7 +104,7 @@ def record_devices(
     inference_s = simulation.env.now - training_end_s
     for node in simulation.topology.nodes:
         device, profile = simulation.devices[node.name], profiles[node.name]
-        left = None if profile.battery_j is None else profile.battery_j - device.energy.total_j
+        left = None if profile.charge_j is None else profile.charge_j - device.energy.total_j
         simulation.recorder.add(
             "devices",
             device=node.name,
@@ -106,15 +112,17 @@ def record_devices(
             profile=profile.kind,
             x_m=node.x_m,
             y_m=node.y_m,
-            flop_per_s=profile.flop_per_s,
+            flop_per_s=device.flop_per_s,
+            frequency_hz=device.frequency_hz,
             memory_bytes=profile.memory_bytes,
             memory_used_bytes=memory_used_bytes[node.name],
             idle_w=profile.idle_w,
             compute_w=device.compute_w,
+            static_w=profile.dvfs.static_w if profile.dvfs.governs else None,
             tx_w=device.tx_w,
             rx_w=device.rx_w,
             utilisation=device.busy_s[False] / inference_s,
-            battery_j=profile.battery_j,
+            battery_j=profile.charge_j,
             battery_j_left=left,
         )
 

@@ -20,6 +20,7 @@ from nmoe_sim.inference.arrivals import Arrivals
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.scenario import Scenario
+from nmoe_sim.training.stage import model_of
 
 MAX_REQUESTS = 20_000_000
 """Expected requests of a run; more don't fit a workstation's memory."""
@@ -46,7 +47,7 @@ class Layout:
 
     def resident_bytes(self, scenario: Scenario) -> int:
         """Return the bytes of extractor and gate that every client holds."""
-        model, shape = scenario.model, scenario.data.input_shape
+        model, shape = model_of(scenario), scenario.data.input_shape
         parameters = model.extractor.num_parameters(shape)
         parameters += model.gate.num_parameters(model.extractor.num_features, len(self.clients))
         return int(parameters) * _BYTES_PER_PARAMETER
@@ -83,6 +84,7 @@ def check(scenario: Scenario) -> Layout:
         _check_channel(scenario, topology)
         _check_motion(scenario, topology)
         _check_reach(scenario, layout)
+        _check_training(scenario, topology)
         _check_memory(scenario, layout, groups)
     return layout
 
@@ -235,8 +237,16 @@ def _check_reach(scenario: Scenario, layout: Layout) -> None:
         )
 
 
+def _check_training(scenario: Scenario, topology: Topology) -> None:
+    for key in ("extractor", "experts", "gate"):
+        try:
+            getattr(scenario.training, key).check(scenario, topology)
+        except ValueError as error:
+            raise InputError(str(error), key=f"training.{key}") from error
+
+
 def _check_memory(scenario: Scenario, layout: Layout, groups: list[tuple[int | None, DeviceProfile]]) -> None:
-    model = scenario.model
+    model = model_of(scenario)
     expert = model.expert.num_parameters(model.extractor.num_features, scenario.data.num_classes)
     held = scenario.training.gate.experts_held(len(layout.clients))
     needed = layout.resident_bytes(scenario) + held * expert * _BYTES_PER_PARAMETER

@@ -12,6 +12,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nmoe_sim.data_commands import add_data_commands
 from nmoe_sim.errors import InputError, NmoeSimError
 from nmoe_sim.version import __version__
 
@@ -96,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("scenario", metavar="SCENARIO.yaml", help="a file, or the name of a shipped scenario")
     sub.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
     sub.add_argument("--overwrite", action="store_true", help="replace a finished run of another scenario in DIR")
+    sub.add_argument("--resume", action="store_true", help="go on where a run of the same scenario was interrupted")
+    sub.add_argument("--tensorboard", action="store_true", help="also write TensorBoard event files into DIR")
     sub.add_argument("--quiet", action="store_true", help="print errors and warnings only")
     add_scenario_options(sub)
 
@@ -147,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
         "--max-events", type=_num_events, metavar="N", help="most requests, jobs and hops (default: 200000)"
     )
 
+    text = "list data sets and fetch them"
+    add_data_commands(commands.add_parser("data", help=text, description=text, allow_abbrev=False), add_plugin_option)
     add("schema", _schema, "print the JSON Schema of a scenario")
     add("scenarios", _scenarios, "list the shipped scenarios")
     return parser
@@ -175,7 +180,11 @@ def _run(options: argparse.Namespace) -> int:
     from nmoe_sim.runner import run
 
     with show_progress(quiet=options.quiet) as progress:
-        result = run(scenario, options.out, overwrite=options.overwrite, progress=progress)
+        result = run(scenario, options.out, overwrite=options.overwrite, resume=options.resume, progress=progress)
+    if options.tensorboard:
+        from analysis.tensorboard import write_events
+
+        write_events(result)
     if not options.quiet:
         key_figures(result)
     return 0

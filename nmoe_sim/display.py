@@ -65,9 +65,11 @@ def _console() -> Console:
 
 def print_frame(title: str, frame: pd.DataFrame) -> None:
     """Print a data frame as a table."""
+    from pandas.api.types import is_numeric_dtype
+
     table = Table(title=title, title_justify="left", box=SIMPLE)
     for name in frame.columns:
-        table.add_column(str(name), justify="left" if frame[name].dtype == object else "right", overflow="fold")
+        table.add_column(str(name), justify="right" if is_numeric_dtype(frame[name]) else "left", overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(*("" if _is_null(value) else _text(value) for value in row))
     _console().print(table)

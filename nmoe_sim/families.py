@@ -14,22 +14,58 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from nmoe_sim.engine import device_profiles, handover, mobility, sharing, topologies
+from nmoe_sim.engine import device_profiles, faults, handover, mobility, sharing, topologies
 from nmoe_sim.engine.radio import antennas, channel, fading, link_adaptation, path_loss, shadowing
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference import arrivals, routing
-from nmoe_sim.nmoe import datasets, experts, extractors, gates, partition
+from nmoe_sim.nmoe import (
+    augment,
+    channel_aware,
+    compression,
+    datasets,
+    experts,
+    extractors,
+    feature_skew,
+    gates,
+    local_update,
+    partition,
+    privacy,
+    server_update,
+    transport,
+)
 from nmoe_sim.placement import solvers
+from nmoe_sim.scenario import dvfs
 from nmoe_sim.scenario.loader import build, load
 from nmoe_sim.scenario.merge import Override
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.scenario.spec import Families, Spec
+from nmoe_sim.training import baselines, channel_gate, fedce, fedgate, fedsc, peer_gates, ruled_gates, spectral
 from nmoe_sim.training import experts as expert_training
-from nmoe_sim.training import fedce, fedgate, fedsc
+from nmoe_sim.training.federation import protocols, selection
 
 _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
-    "dataset": [datasets.Digits, datasets.FashionMnist],
-    "partition": [partition.Iid, partition.Dirichlet, partition.Shards],
+    "dataset": [
+        datasets.Digits,
+        datasets.FashionMnist,
+        datasets.Cifar10,
+        datasets.Cifar100,
+        datasets.Cifar100Coarse,
+    ],
+    "partition": [
+        partition.Iid,
+        partition.Dirichlet,
+        partition.Shards,
+        partition.QuantityDirichlet,
+        partition.QuantityLogNormal,
+        partition.QuantityPowerLaw,
+    ],
+    "feature_skew": [
+        feature_skew.NoFeatureSkew,
+        feature_skew.Rotation,
+        feature_skew.Noise,
+        feature_skew.Combined,
+    ],
+    "augmentation": [augment.Affine, augment.CropJitter],
     "topology": [
         topologies.Cell,
         topologies.Star,
@@ -41,6 +77,8 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
     ],
     "mobility": [mobility.Static, mobility.RandomWaypoint, mobility.GaussMarkov, mobility.Trace],
     "handover": [handover.NoHandover, handover.A3Handover],
+    "dvfs": [dvfs.NoDvfs, dvfs.Fixed, dvfs.Deadline, dvfs.EnergyOptimal],
+    "faults": [faults.NoFaults, faults.OnOff, faults.Trace],
     "device_profile": [
         device_profiles.Phone,
         device_profiles.RaspberryPi4,
@@ -74,12 +112,61 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
         sharing.MaxMin,
         sharing.CsmaCa,
     ],
-    "extractor": [extractors.MlpExtractor, extractors.CnnExtractor],
+    "extractor": [
+        extractors.MlpExtractor,
+        extractors.CnnExtractor,
+        extractors.ResNetExtractor,
+        extractors.VitExtractor,
+    ],
     "expert": [experts.MlpExpert],
-    "gate": [gates.MlpGate],
-    "extractor_training": [fedce.FedCE, fedsc.FedSC],
-    "expert_training": [expert_training.LocalTraining],
-    "gate_training": [fedgate.FedGate],
+    "gate": [gates.MlpGate, channel_aware.ChannelAwareGate],
+    "extractor_training": [
+        fedce.FedCE,
+        fedsc.FedSC,
+        spectral.Spectral,
+        baselines.Untrained,
+        baselines.LocalOnly,
+        baselines.Dense,
+        baselines.FedPer,
+        baselines.FedRep,
+        baselines.Centralised,
+    ],
+    "expert_training": [expert_training.LocalTraining, expert_training.Heads],
+    "gate_training": [
+        fedgate.FedGate,
+        peer_gates.RanGate,
+        peer_gates.RollGate,
+        channel_gate.ChannelAware,
+        ruled_gates.OwnGate,
+        ruled_gates.OracleGate,
+        baselines.JointGate,
+    ],
+    "local_update": [local_update.Sgd, local_update.FedProx, local_update.Scaffold],
+    "server_update": [
+        server_update.Average,
+        server_update.FedAvgM,
+        server_update.FedAdam,
+        server_update.FedYogi,
+        server_update.FedAdagrad,
+    ],
+    "protocol": [
+        protocols.Synchronous,
+        protocols.Deadline,
+        protocols.OverSelection,
+        protocols.Asynchronous,
+        protocols.Buffered,
+        protocols.Gossip,
+    ],
+    "selection": [
+        selection.AllClients,
+        selection.RandomClients,
+        selection.PoissonClients,
+        selection.RoundRobin,
+        selection.ChannelAware,
+        selection.EnergyAware,
+    ],
+    "compression": [compression.NoCompression, compression.Quantise, compression.TopK],
+    "privacy": [privacy.NoPrivacy, privacy.DpFedAvg],
     "placement": [solvers.Home, solvers.RandomPlacement, solvers.Greedy, solvers.MILP],
     "arrivals": [
         arrivals.Poisson,
@@ -88,17 +175,22 @@ _BUILT_IN: Mapping[str, Sequence[type[Spec]]] = {
         arrivals.Mmpp,
         arrivals.Trace,
     ],
+    "feature_transport": [transport.Float32, transport.Float16, transport.Int8, transport.Analog],
     "routing": [routing.TopK, routing.LocalOnly, routing.RandomExperts, routing.AllExperts],
 }
 
 
 _MEMBERS: Mapping[str, tuple[str, ...]] = {
-    "dataset": ("load", "find", "num_train_kept"),
+    "dataset": ("load", "find", "num_train_kept", "partition", "feature_skew"),
     "partition": ("assign", "check", "classes_held"),
+    "feature_skew": ("apply", "label"),
+    "augmentation": ("apply",),
     "topology": ("build",),
     "device_profile": (),
     "mobility": ("trajectory",),
     "handover": ("rule",),
+    "dvfs": ("governs",),
+    "faults": ("never", "outages"),
     "channel": ("build",),
     "path_loss": (
         "validity_range",
@@ -117,11 +209,18 @@ _MEMBERS: Mapping[str, tuple[str, ...]] = {
     "extractor": ("build", "num_parameters", "check"),
     "expert": ("build", "num_parameters"),
     "gate": ("build", "num_parameters"),
-    "extractor_training": ("clock", "values"),
-    "expert_training": ("clock", "values"),
-    "gate_training": ("clock", "values", "experts_held"),
+    "extractor_training": ("clock", "values", "check", "reshaped", "trains_experts", "heads_travel"),
+    "expert_training": ("clock", "values", "check", "reshaped"),
+    "gate_training": ("clock", "values", "check", "reshaped", "experts_held"),
+    "local_update": ("proximal", "has_variates", "check"),
+    "server_update": ("step",),
+    "protocol": ("clock", "check", "check_topology", "has_rounds", "has_server"),
+    "selection": ("choose", "number", "share", "sampling_rate", "needs_server"),
+    "compression": ("payload_bytes", "compress"),
+    "privacy": ("clip", "noise", "epsilon", "equal_weights"),
     "placement": ("solve",),
     "arrivals": ("times_s", "mean_rate_hz"),
+    "feature_transport": ("num_bytes", "received", "is_exact", "is_analog"),
     "routing": ("route",),
 }
 """What an implementation of each family must have: methods, properties, fields or class variables."""

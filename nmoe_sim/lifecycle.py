@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from simpy.events import Event
 
 from nmoe_sim.accounts import record_devices, record_energy, record_requests, record_summary
@@ -14,6 +13,8 @@ from nmoe_sim.checks import Layout
 from nmoe_sim.engine.link_samples import record_links
 from nmoe_sim.hosting import memory_used, move_experts, placement_problem
 from nmoe_sim.inference.answers import predictions
+from nmoe_sim.inference.channel import ChannelScores
+from nmoe_sim.inference.received import AnalogNoise, ExactOutputs, Outputs, ReceivedOutputs
 from nmoe_sim.inference.service import RequestCosts, Service
 from nmoe_sim.inference.workload import Workload
 from nmoe_sim.placement.problem import PlacementProblem
@@ -41,8 +42,8 @@ def train(learning: Learning) -> Generator[Event, Any, None]:
     """Run the three stages: each first on the clock, then in values."""
     training = learning.scenario.training
     for stage in (training.extractor, training.experts, training.gate):
-        rounds = yield from stage.clock(learning)
-        stage.values(learning, rounds)
+        history = yield from stage.clock(learning)
+        stage.values(learning, history)
     _record_accuracies(learning)
 
 
@@ -60,7 +61,7 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
     placement = scenario.placement.solve(problem, simulation.streams.generator("placement"))
     hosts = yield from move_experts(learning, layout, placement)
     training_end_s = simulation.env.now
-    inference, scores = scenario.inference, _scores(learning)
+    inference, scores = scenario.inference, learning.test_scores().cpu().numpy()
     everything = np.arange(len(learning.data.test_y))
     pools = [part if inference.samples == "local" else everything for part in learning.data.test_parts]
     workload = Workload.draw(inference.arrivals, pools, inference.duration_s, simulation.streams)
@@ -75,13 +76,16 @@ def _life(learning: Learning, layout: Layout) -> Generator[Event, Any, None]:
         deadline_s=inference.deadline_s,
         at_deadline=inference.at_deadline,
         view_period_s=inference.view_period_s,
+        channel_scores=ChannelScores.of(learning.model.gate, learning.gates, learning.clients),
     )
     with learning.progress("inference: requests", len(workload.t_s)) as advance:
         served = yield from service.run(workload, advance)
     yield simulation.env.timeout(max(0.0, training_end_s + inference.duration_s - simulation.env.now))
-    answers = predictions(workload, served, scores, learning.tested_outputs, scenario.model.combine)
+    yield simulation.env.all_of(simulation.under_way)
+    answers = predictions(served, _outputs(learning, workload, hosts), scenario.model.combine)
     labels = learning.data.test_y.cpu().numpy()
     record_requests(simulation, learning.clients, workload, served, answers, labels, hosts, inference.deadline_s)
+    simulation.availability.close()
     record_energy(simulation, training_end_s)
     record_devices(simulation, layout.profiles, memory_used(learning, layout, hosts), training_end_s)
     if simulation.is_static:
@@ -93,21 +97,35 @@ def request_costs(learning: Learning) -> RequestCosts:
     """Return the declared costs of one request's parts."""
     from nmoe_sim.nmoe.cost import combine_flop
 
-    costs, model = learning.costs, learning.scenario.model
+    costs, model, features = learning.costs, learning.model, learning.scenario.inference.features
     return RequestCosts(
         features_flop=costs.features_flop,
         gate_flop=costs.gate_flop,
         expert_flop=costs.expert_flop,
         combine_flop=combine_flop(1, learning.data.num_classes, model.combine),
-        features_bytes=costs.features_bytes,
+        features_bytes=features.num_bytes(model.extractor.num_features),
         output_bytes=costs.output_bytes,
+        features_analog=features.is_analog,
     )
 
 
-def _scores(learning: Learning) -> NDArray[np.float32]:
-    from nmoe_sim.nmoe.evaluate import gate_scores
-
-    return gate_scores(learning.gate, learning.gates, learning.tested_h).cpu().numpy()
+def _outputs(learning: Learning, workload: Workload, hosts: Sequence[str]) -> Outputs:
+    """Return what experts said to the features that reached them."""
+    simulation, transport = learning.simulation, learning.scenario.inference.features
+    exact = ExactOutputs(learning.tested_outputs, workload.sample)
+    if transport.is_exact:
+        return exact
+    nodes = [node.name for node in simulation.topology.nodes]
+    return ReceivedOutputs.build(
+        exact,
+        transport,
+        learning.tested_h,
+        learning.expert,
+        learning.experts,
+        hosts=np.array([nodes.index(host) for host in hosts]),
+        clients=np.array([nodes.index(client) for client in learning.clients])[workload.client],
+        noise=AnalogNoise.of(simulation.recorder, nodes, simulation.streams) if transport.is_analog else None,
+    )
 
 
 def _record_layout(learning: Learning) -> None:
@@ -115,11 +133,15 @@ def _record_layout(learning: Learning) -> None:
     for node, (x_m, y_m) in zip(topology.nodes, learning.simulation.ether.sites.at([0.0])[0].tolist(), strict=True):
         recorder.add("positions", device=node.name, t_s=0.0, x_m=x_m, y_m=y_m)
     test_y = data.test_y.cpu().numpy()
-    for client, y, part in zip(learning.clients, data.train_y, data.test_parts, strict=True):
+    for i, (client, y, part) in enumerate(zip(learning.clients, data.train_y, data.test_parts, strict=True)):
         num_train = np.bincount(y.cpu().numpy(), minlength=data.num_classes).tolist()
         num_test = np.bincount(test_y[part], minlength=data.num_classes).tolist()
+        skew = learning.scenario.data.feature_skew.label(
+            client=i, num_clients=len(learning.clients), streams=learning.simulation.streams
+        )
         for label in range(data.num_classes):
-            recorder.add("partition", client=client, label=label, num_train=num_train[label], num_test=num_test[label])
+            counts = {"num_train": num_train[label], "num_test": num_test[label]}
+            recorder.add("partition", client=client, label=label, feature_skew=skew, **counts)
 
 
 def _record_accuracies(learning: Learning) -> None:
@@ -128,8 +150,8 @@ def _record_accuracies(learning: Learning) -> None:
 
     from nmoe_sim.nmoe.evaluate import accuracies
 
-    scores, outputs = torch.from_numpy(_scores(learning)), learning.tested_outputs.cpu()
-    labels, model, now = learning.data.test_y.cpu(), learning.scenario.model, learning.simulation.env.now
+    scores, outputs = learning.test_scores().cpu(), learning.tested_outputs.cpu()
+    labels, model, now = learning.data.test_y.cpu(), learning.model, learning.simulation.env.now
     sums: dict[tuple[str, str], list[float]] = {}
     for i, client in enumerate(learning.clients):
         for split, rows in (("global", None), ("local", learning.data.test_parts[i])):
@@ -137,7 +159,13 @@ def _record_accuracies(learning: Learning) -> None:
                 continue  # a client with few training samples may have no local test set
             pick = torch.arange(len(labels)) if rows is None else torch.from_numpy(rows)
             values = accuracies(
-                i, scores[i][pick], outputs[:, pick], labels[pick], top_k=model.top_k, how=model.combine
+                i,
+                scores[i][pick],
+                outputs[:, pick],
+                labels[pick],
+                top_k=model.top_k,
+                how=model.combine,
+                peers=None if learning.peers is None else learning.peers[i],
             )
             for metric, value in values.items():
                 learning.record_metric(FINAL, None, now, metric, split, client, value)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmoe_sim.checks import Layout, located
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.errors import InputError
 from nmoe_sim.rng import RandomStreams
-from nmoe_sim.scenario.scenario import Scenario
+from nmoe_sim.scenario.dump import resolve_spec
+from nmoe_sim.scenario.scenario import ModelSection, Scenario
 from nmoe_sim.training.learning import ClientData, Learning, ModelCosts, Progress, no_progress
+from nmoe_sim.training.stage import model_of
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +72,7 @@ def prepare(
 
 def model_parts(scenario: Scenario) -> dict[str, Any]:
     """Return the settings of the model that each training stage's values depend on, as JSON values."""
-    model = scenario.resolved()["model"]
+    model = resolve_spec(model_of(scenario), portable=True)
     return {
         "extractor": model["extractor"],
         "experts": model["expert"],
@@ -92,7 +96,7 @@ def prepare_clock(scenario: Scenario, layout: Layout) -> Learning:
         [images] * num_clients, [labels] * num_clients, images, labels, empty, scenario.data.num_classes, "", ""
     )
     learning = _learning(scenario, layout, RandomStreams(scenario.seed), data, None, 1, no_progress)
-    features = torch.empty((share, scenario.model.extractor.num_features), device="meta")
+    features = torch.empty((share, learning.model.extractor.num_features), device="meta")
     learning.train_h = [features] * num_clients
     learning.train_outputs = [torch.empty((share, num_clients, data.num_classes), device="meta")] * num_clients
     return learning
@@ -101,6 +105,7 @@ def prepare_clock(scenario: Scenario, layout: Layout) -> Learning:
 def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: torch.device) -> ClientData:
     import torch
 
+    from nmoe_sim.nmoe.feature_skew import skewed_test_set
     from nmoe_sim.nmoe.partition import matching_test_split
 
     dataset = scenario.data.load(streams)
@@ -117,17 +122,28 @@ def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: to
             "ask 'global' samples, or raise data.max_test or data.partition.alpha",
             key="inference.samples",
         )
-    train_x, train_y = torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.train_y)
+    skew = scenario.data.feature_skew
+    train_x = [
+        skew.apply(dataset.train_x[part], client=client, num_clients=num_clients, streams=streams, split="train")
+        for client, part in enumerate(parts)
+    ]
     return ClientData(
-        train_x=[train_x[torch.from_numpy(part)].to(device) for part in parts],
-        train_y=[train_y[torch.from_numpy(part)].to(device) for part in parts],
-        test_x=torch.from_numpy(dataset.test_x).to(device),
+        train_x=[torch.from_numpy(x).to(device) for x in train_x],
+        train_y=[torch.from_numpy(dataset.train_y[part]).to(device) for part in parts],
+        test_x=torch.from_numpy(skewed_test_set(skew, dataset.test_x, test_parts, streams)).to(device),
         test_y=torch.from_numpy(dataset.test_y).to(device),
         test_parts=test_parts,
         num_classes=classes,
         digest=dataset.digest,
-        split_digest=hashlib.sha256(b"".join(b"%d|%b" % (len(p), p.tobytes()) for p in parts)).hexdigest(),
+        split_digest=_split_digest(parts, scenario.resolved()["data"]["feature_skew"]),
     )
+
+
+def _split_digest(parts: list[NDArray[np.int64]], skew: dict[str, Any]) -> str:
+    sha = hashlib.sha256(json.dumps(skew, sort_keys=True).encode())
+    for part in parts:
+        sha.update(b"|%d|%b" % (len(part), part.tobytes()))
+    return sha.hexdigest()
 
 
 def _check_links(scenario: Scenario, layout: Layout, simulation: Simulation, n_bytes: int) -> None:
@@ -146,24 +162,31 @@ def _check_links(scenario: Scenario, layout: Layout, simulation: Simulation, n_b
                 )
 
 
-def _check_module(scenario: Scenario, key: str, module: nn.Module) -> None:
-    """Refuse a module that counts batches or draws: its clients have no mean, or its runs don't repeat."""
-    from torch import nn
+def _build_part(
+    scenario: Scenario,
+    model: ModelSection,
+    streams: RandomStreams,
+    part: str,
+    sizes: tuple[Any, ...],
+    input_shape: tuple[int, ...],
+) -> nn.Module:
+    """Build the extractor, expert or gate; refuse one that clients can't train and average, or no run can repeat."""
+    from nmoe_sim.nmoe.inspection import build_inspected
+    from nmoe_sim.nmoe.randomness import torch_generator
+    from nmoe_sim.nmoe.reshaped import WholeNetwork
 
-    if any(isinstance(part, nn.modules.dropout._DropoutNd) for part in module.modules()):
-        raise InputError(
-            "the module has dropout, which draws from torch's global generator, so that no run could be repeated; "
-            "leave it out",
-            where=scenario.where(key),
-            key=key,
+    spec, key = getattr(model, part), f"model.{part}"
+    is_head = part != "extractor" and not isinstance(spec, WholeNetwork)
+    num_outputs = spec.num_features if part == "extractor" else sizes[-1]
+    try:
+        return build_inspected(
+            lambda: spec.build(*sizes, torch_generator(streams, f"init_{part}")),
+            input_shape,
+            num_outputs,
+            is_head=is_head,
         )
-    counters = [name for name, tensor in module.state_dict().items() if not tensor.is_floating_point()]
-    if counters:
-        raise InputError(
-            f"the module keeps '{counters[0]}', which clients can't average; use GroupNorm or LayerNorm",
-            where=scenario.where(key),
-            key=key,
-        )
+    except ValueError as error:
+        raise InputError(str(error), where=scenario.where(key), key=key) from error
 
 
 def _learning(
@@ -178,19 +201,21 @@ def _learning(
     import torch
 
     from nmoe_sim.nmoe.cost import forward_flop, tensor_bytes
-    from nmoe_sim.nmoe.randomness import torch_generator
     from nmoe_sim.nmoe.values import ValueStore
 
-    model, num_clients, device = scenario.model, len(layout.clients), data.test_x.device
+    model, num_clients, device = model_of(scenario), len(layout.clients), data.test_x.device
     num_features = model.extractor.num_features
-    extractor = model.extractor.build(scenario.data.input_shape, torch_generator(streams, "init_extractor"))
-    expert = model.expert.build(num_features, data.num_classes, torch_generator(streams, "init_expert"))
-    gate = model.gate.build(num_features, num_clients, torch_generator(streams, "init_gate"))
-    for key, module in (("extractor", extractor), ("expert", expert), ("gate", gate)):
-        _check_module(scenario, f"model.{key}", module)
+    shape = scenario.data.input_shape
+
+    def build(part: str, *sizes: Any, takes: tuple[int, ...]) -> nn.Module:
+        return _build_part(scenario, model, streams, part, sizes, takes)
+
+    extractor = build("extractor", shape, takes=shape)
+    expert = build("expert", num_features, data.num_classes, takes=(num_features,))
+    gate = build("gate", num_features, num_clients, takes=(num_features,))
     bytes_per_value = torch.empty(0, dtype=torch.get_default_dtype()).element_size()
     costs = ModelCosts(
-        features_flop=forward_flop(extractor, scenario.data.input_shape),
+        features_flop=forward_flop(extractor, shape),
         gate_flop=forward_flop(gate, (num_features,)),
         expert_flop=forward_flop(expert, (num_features,)),
         extractor_bytes=tensor_bytes(extractor.state_dict()),
@@ -206,11 +231,20 @@ def _learning(
         streams,
         mobility=scenario.mobility,
         handover=scenario.handover,
+        faults=scenario.faults,
+        analog=scenario.inference.features.is_analog,
     )
     _check_links(scenario, layout, simulation, costs.extractor_bytes)
-    base = {"data": data.digest, "split": data.split_digest, "seed": scenario.seed, "device": device.type}
+    base = {
+        "data": data.digest,
+        "split": data.split_digest,
+        "augmentation": scenario.resolved()["data"]["augmentation"],
+        "seed": scenario.seed,
+        "device": device.type,
+    }
     return Learning(
         scenario=scenario,
+        model=model,
         simulation=simulation,
         clients=layout.clients,
         server=layout.server,

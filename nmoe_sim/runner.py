@@ -12,7 +12,17 @@ from pathlib import Path
 from nmoe_sim.checks import check, concerns
 from nmoe_sim.lifecycle import simulate
 from nmoe_sim.preparation import prepare
-from nmoe_sim.results.rundir import RunResult, begin, claim, finish, load_run, write_json, write_text
+from nmoe_sim.results.rundir import (
+    MANIFEST,
+    RunResult,
+    begin,
+    can_resume,
+    claim,
+    finish,
+    load_run,
+    write_json,
+    write_text,
+)
 from nmoe_sim.results.tables import TABLES
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.learning import Learning, Progress, no_progress
@@ -30,6 +40,7 @@ def run(
     out_dir: str | Path | None = None,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress = no_progress,
 ) -> RunResult:
     """Run a scenario and write its directory.
@@ -42,6 +53,9 @@ def run(
         or a finished one of the same ``run_id``, whose tables would come out the same.
     overwrite : bool
         Replace a finished run of another scenario or seed too.
+    resume : bool
+        Go on where a run of the same scenario was interrupted: the clock is replayed, values that training has
+        stored aren't computed again. Without one there, the run starts; a finished one is returned as it is.
     progress : Progress
         Shows the training's rounds.
 
@@ -61,10 +75,13 @@ def run(
     layout = check(scenario)
     out_dir = Path("runs") / scenario.name if out_dir is None else Path(out_dir)
     claim(out_dir, scenario.run_id, overwrite=overwrite)
+    resumed = resume and can_resume(out_dir, scenario.to_yaml())
+    if resume and (out_dir / MANIFEST).exists():
+        return load_run(out_dir)
     for concern in concerns(scenario, layout):
         warnings.warn(concern, ScenarioWarning, stacklevel=2)
     learning = prepare(scenario, layout, values_dir=out_dir / "values", progress=progress)
-    begin(out_dir)
+    begin(out_dir, keep_values=resumed)
     write_text(out_dir / "scenario.yaml", scenario.to_yaml())
     learning.simulation.recorder.spill_to(out_dir / "tables")
     simulate(learning, layout)

@@ -33,7 +33,7 @@ topology: {kind: cell, num_devices: 3}
 model: {extractor: {kind: mlp, hidden: [8], num_features: 8}, expert: {hidden: [4]}}
 training:
   extractor: {kind: fedce, rounds: 1}
-  experts: {sgd: {epochs: 2}}
+  experts: {optimizer: {epochs: 2}}
   gate: {kind: fedgate, rounds: 1}
 inference: {duration_s: 3, deadline_s: 0.05, arrivals: {kind: poisson, rate_hz: 2}}
 """

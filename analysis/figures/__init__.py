@@ -9,6 +9,7 @@ Each function takes the tables of a run, or of several by label, and returns a f
 """
 
 from analysis.figures.devices import energy, expert_heat_map, utilisation
+from analysis.figures.holdings import partition
 from analysis.figures.latency import latency_breakdown, latency_cdf
 from analysis.figures.learning import accuracy_against, learning_curves
 from analysis.figures.maps import link_map, sinr_map
@@ -30,6 +31,7 @@ __all__ = [
     "link_over_time",
     "paper_style",
     "pareto",
+    "partition",
     "rate_cdf",
     "save",
     "sinr_cdf",

@@ -84,8 +84,8 @@ def expert_heat_map(tables: Tables, *, share: bool = True, width_in: float = SIN
         ax.grid(visible=False)
         ax.set_xlabel("expert")
         ax.set_ylabel("client")
-        _category_ticks(ax.set_xticks, [str(expert) for expert in counts.columns])
-        _category_ticks(ax.set_yticks, [str(client) for client in counts.index])
+        category_ticks(ax.set_xticks, [str(expert) for expert in counts.columns])
+        category_ticks(ax.set_yticks, [str(client) for client in counts.index])
         bar = figure.colorbar(image, ax=ax, pad=0.02)
         bar.set_label("share of the client's requests" if share else "requests")
         bar.outline.set_visible(False)
@@ -100,7 +100,7 @@ def _scaled(largest_j: float) -> tuple[float, str]:
     return 1e6, "µJ"
 
 
-def _category_ticks(set_ticks: object, labels: list[str]) -> None:
+def category_ticks(set_ticks: object, labels: list[str]) -> None:
     """Label categories, every n-th where there are too many."""
     assert callable(set_ticks)
     step = -(-len(labels) // _MOST_LABELS)
@@ -108,7 +108,7 @@ def _category_ticks(set_ticks: object, labels: list[str]) -> None:
 
 
 def _device_axis(ax: Axes, names: list[str]) -> None:
-    _category_ticks(ax.set_xticks, names)
+    category_ticks(ax.set_xticks, names)
     if sum(map(len, names[:_MOST_LABELS])) > 36:
         ax.tick_params(axis="x", rotation=90)
     ax.set_xlim(-0.6, len(names) - 0.4)

@@ -94,6 +94,35 @@ def expert_use(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(counts.reshape(len(clients), num_experts), index=clients, columns=range(num_experts))
 
 
+def samples_held(tables: Tables, split: str = "train") -> pd.DataFrame:
+    """Return how many samples of each class every client holds.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        ``partition`` of a run.
+    split : str
+        ``train``, or ``test`` for the local test sets.
+
+    Returns
+    -------
+    DataFrame
+        Number of samples; one row a client, in the run's order, one column a class.
+    """
+    return tables["partition"].pivot_table(
+        index="client", columns="label", values=f"num_{split}", aggfunc="sum", sort=False, fill_value=0
+    )
+
+
+def client_names(tables: Tables) -> dict[str, str]:
+    """Return the name of each client with how its images look beside it, where they look different."""
+    clients = tables["partition"].drop_duplicates("client")
+    return {
+        client: client if pd.isna(skew) else f"{client} ({skew})"
+        for client, skew in zip(clients["client"], clients["feature_skew"], strict=True)
+    }
+
+
 def link_sinr(tables: Tables) -> pd.DataFrame:
     """Return the median SINR of each link over its sampled coherence blocks, with its two ends.
 

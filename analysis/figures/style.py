@@ -85,12 +85,18 @@ def axes(width_in: float, height_in: float | None = None) -> tuple[Figure, Axes]
 
 def stacked_axes(width_in: float, height_in: float, num: int) -> tuple[Figure, list[Axes]]:
     """Return an empty figure with axes one below the other that share their x-axis; else as ``axes``."""
+    figure = figure_of(width_in, height_in)
+    return figure, list(figure.subplots(num, 1, sharex=True, squeeze=False)[:, 0])
+
+
+def figure_of(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure without axes; else as ``axes``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_in, height_in))
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(num, 1, sharex=True, squeeze=False)[:, 0])
+    return figure
 
 
 def save(figure: Figure, path: str | Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.figures.series import COMPONENTS, energy_by_device, expert_use, link_sinr
+from analysis.figures.series import COMPONENTS, client_names, energy_by_device, expert_use, link_sinr, samples_held
 from analysis.figures.style import color
 from analysis.report.hops import kind_of
 from analysis.report.plot import CATEGORIES, Plot, numbers, stacked
@@ -56,11 +56,10 @@ def expert_heat_map(run: ReportRun) -> Plot:
 
 
 def partition_heat_map(run: ReportRun) -> Plot:
-    """Return how many training samples of each class every client has."""
-    counts = run.tables["partition"].pivot_table(
-        index="client", columns="label", values="num_train", aggfunc="sum", sort=False, fill_value=0
-    )
-    return _heat_map("Who learnt from what", counts.to_numpy(), counts.index, counts.columns, "class", "samples")
+    """Return how many training samples of each class every client has, and whose images look different."""
+    counts, names = samples_held(run.tables), client_names(run.tables)
+    rows = [names[client] for client in counts.index]
+    return _heat_map("Who learnt from what", counts.to_numpy(), rows, counts.columns, "class", "samples")
 
 
 def sinr_map(run: ReportRun, medium: str) -> Plot:

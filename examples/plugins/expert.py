@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import torch
+from torch import nn
 
 from nmoe_sim.nmoe.experts import ExpertSpec
+from nmoe_sim.nmoe.modules import seeded
 from nmoe_sim.scenario.quantities import Width
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 
 class LowRankExpert(ExpertSpec):
@@ -21,16 +21,10 @@ class LowRankExpert(ExpertSpec):
     """Rank of W."""
 
     def build(self, num_features: int, num_classes: int, generator: torch.Generator) -> nn.Module:
-        """Build the module; ``linear`` draws its weights from the generator."""
-        from torch import nn
-
-        from nmoe_sim.nmoe.modules import linear
-
-        return nn.Sequential(linear(num_features, self.rank, generator), linear(self.rank, num_classes, generator))
-
-    def num_parameters(self, num_features: int, num_classes: int) -> int:
-        """Return the number of parameters, without torch."""
-        return (num_features + 1) * self.rank + (self.rank + 1) * num_classes
+        """Build the module."""
+        return seeded(
+            lambda: nn.Sequential(nn.Linear(num_features, self.rank), nn.Linear(self.rank, num_classes)), generator
+        )
 
 
 FAMILIES = {"expert": [LowRankExpert]}

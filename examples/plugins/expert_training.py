@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from nmoe_sim.training.experts import STAGE, LocalTraining
+from nmoe_sim.training.clock import Steps
+from nmoe_sim.training.experts import STAGE, LocalTraining, keep_experts
+from nmoe_sim.training.federation.history import History
 from nmoe_sim.training.learning import Learning
-from nmoe_sim.training.rounds import Round, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -19,12 +20,12 @@ class AveragedTraining(LocalTraining):
 
     kind: ClassVar[str] = "averaged"
 
-    def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:
+    def clock(self, learning: Learning) -> Generator[Event, None, History]:
         """Train locally, send the experts up, average, send the average down."""
         from nmoe_sim.nmoe.cost import average_flop
 
         expert_bytes, num_clients = learning.costs.expert_bytes, len(learning.clients)
-        rounds = yield from super().clock(learning)
+        history = yield from super().clock(learning)
         clock = learning.clock(STAGE)
 
         def upload(client: int) -> Steps:
@@ -33,19 +34,14 @@ class AveragedTraining(LocalTraining):
         yield clock.each(upload)
         yield clock.server_job(average_flop(expert_bytes // 4, num_clients), "aggregate")
         yield clock.broadcast(expert_bytes, "model_down")
-        return rounds
+        return history
 
-    def values(self, learning: Learning, rounds: list[Round]) -> None:
+    def values(self, learning: Learning, history: History) -> None:
         """Average the trained experts, and compute every sample's outputs again."""
         from nmoe_sim.nmoe.cohort import average
-        from nmoe_sim.nmoe.evaluate import expert_outputs
 
-        super().values(learning, rounds)
-        learning.experts = [average(learning.experts, learning.weights)] * len(learning.clients)
-        learning.train_outputs = [
-            expert_outputs(learning.expert, learning.experts, h).transpose(0, 1).contiguous() for h in learning.train_h
-        ]
-        learning.test_outputs = expert_outputs(learning.expert, learning.experts, learning.tested_h)
+        super().values(learning, history)
+        keep_experts(learning, [average(learning.experts, learning.weights)] * len(learning.clients))
 
 
 FAMILIES = {"expert_training": [AveragedTraining]}

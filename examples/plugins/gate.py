@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import torch
+from torch import nn
 
 from nmoe_sim.nmoe.gates import GateSpec
-from nmoe_sim.nmoe.widths import Widths, num_mlp_parameters
+from nmoe_sim.nmoe.modules import Gate, seeded
+from nmoe_sim.scenario.quantities import Width
 
-if TYPE_CHECKING:
-    import torch
 
-    from nmoe_sim.nmoe.modules import Gate
+class Bias(nn.Module):
+    """The same scores for every sample, learned."""
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(num_experts))
+
+    def forward(self, h_BD: torch.Tensor) -> torch.Tensor:
+        """Return scores (B, num_experts)."""
+        return h_BD.new_zeros(len(h_BD), 1) + self.bias
 
 
 class BiasGate(GateSpec):
@@ -18,33 +29,16 @@ class BiasGate(GateSpec):
 
     kind: ClassVar[str] = "bias"
 
-    hidden: Widths = (16,)
-    """Widths of the hidden layers of the shared part."""
+    hidden: Width = 16
+    """Width of the hidden layer of the shared part."""
 
     def build(self, num_features: int, num_experts: int, generator: torch.Generator) -> Gate:
-        """Build the module; parameters named ``shared.…`` are those FedGate averages."""
-        import torch
-        from torch import nn
-
-        from nmoe_sim.nmoe.modules import Gate, mlp
-
-        class Bias(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.bias = nn.Parameter(torch.zeros(num_experts))
-
-            def forward(self, h_BD: torch.Tensor) -> torch.Tensor:
-                return h_BD.new_zeros(*h_BD.shape[:-1], 1) + self.bias
-
-        return Gate(mlp((num_features, *self.hidden, num_experts), generator), Bias())
-
-    def num_parameters(self, num_features: int, num_experts: int) -> int:
-        """Return the number of parameters of both parts, without torch."""
-        return self.num_shared_parameters(num_features, num_experts) + num_experts
-
-    def num_shared_parameters(self, num_features: int, num_experts: int) -> int:
-        """Return the number of parameters of the shared part, without torch."""
-        return num_mlp_parameters(num_features, *self.hidden, num_experts)
+        """Build both parts; left out, a local part adds nothing."""
+        shared = seeded(
+            lambda: nn.Sequential(nn.Linear(num_features, self.hidden), nn.GELU(), nn.Linear(self.hidden, num_experts)),
+            generator,
+        )
+        return Gate(shared, Bias(num_experts))
 
 
 FAMILIES = {"gate": [BiasGate]}

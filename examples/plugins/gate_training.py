@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from nmoe_sim.scenario.spec import Spec
+from nmoe_sim.training.federation.history import History
+from nmoe_sim.training.fedgate import STAGE
 from nmoe_sim.training.learning import Learning
-from nmoe_sim.training.rounds import Round
+from nmoe_sim.training.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -14,21 +15,21 @@ if TYPE_CHECKING:
     from simpy.events import Event
 
 
-class Untrained(Spec):
+class Untrained(Stage):
     """Every client keeps the gate it starts with; nothing moves, nothing is computed."""
 
     kind: ClassVar[str] = "untrained"
 
-    def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:
+    def clock(self, learning: Learning) -> Generator[Event, None, History]:
         """Take no time and hold no rounds."""
         yield learning.simulation.env.timeout(0.0)
-        return []
+        return learning.clock(STAGE).history
 
     def experts_held(self, num_experts: int) -> int:
         """Hold the own expert only."""
         return 1
 
-    def values(self, learning: Learning, rounds: list[Round]) -> None:
+    def values(self, learning: Learning, history: History) -> None:
         """Leave what later stages read: the state of every client's gate."""
         learning.gates = [learning.gate.state_dict()] * len(learning.clients)
 

@@ -24,6 +24,9 @@ from nmoe_sim.scenario.scenario import RadioSection
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+ANALOG_BPS_PER_HZ = 64.0
+"""What an analog payload moves: one complex symbol/s/Hz, of two real values, each counted as its 32 bits as a float."""
+
 
 def noise_w(radio: RadioSection, node: Node, bandwidth_hz: float) -> float:
     """Return the noise power of a node's receiver, in what link adaptation occupies of the bandwidth."""
@@ -43,6 +46,10 @@ class Air:
     ether : Ether
     end_to_end : bool
         Whether transfers take whole routes, so that all media are planned together.
+    analog : bool
+        Whether each link can also carry uncoded symbols: as link L + position, at ``ANALOG_BPS_PER_HZ`` on the
+        occupied band whatever its SINR, unless that is 0. It is the same link in all else: it shares its medium, is
+        on air and interferes alike.
 
     Notes
     -----
@@ -61,8 +68,12 @@ class Air:
         node: dict[str, int],
         *,
         end_to_end: bool = False,
+        analog: bool = False,
     ) -> None:
         radio = ether.radio
+        num_links = len(links)
+        if analog:
+            links, allocations = [*links, *links], [*allocations, *allocations]
         self._ether = ether
         self._adaptation: LinkAdaptationLaw = radio.link_adaptation
         names = list(dict.fromkeys(a.medium for a in allocations))
@@ -72,7 +83,7 @@ class Air:
         self.receiver = np.array([node[link.dst.name] for link in links], dtype=np.int64)
         self._band = np.array([-1 if a.band is None else bands.index(a.band) for a in allocations], dtype=np.int64)
         self._bandwidth_hz = np.array([a.bandwidth_hz for a in allocations])
-        self._wired_bps = np.array([math.nan if li.wired is None else li.wired.capacity_bps for li in links])
+        self._fixed_bps = np.array([math.nan if li.wired is None else li.wired.capacity_bps for li in links])
         self._tx_w = np.array([tx_power_w(radio, link.src) for link in links])
         self._noise_w = np.array(
             [
@@ -80,6 +91,10 @@ class Air:
                 for link, a in zip(links, allocations, strict=True)
             ]
         )
+        for i in np.flatnonzero(self._band[num_links:] >= 0).tolist():
+            occupied_hz = self._adaptation.occupied_hz(allocations[i].bandwidth_hz)
+            self._fixed_bps[num_links + i] = ANALOG_BPS_PER_HZ * occupied_hz
+            self._bandwidth_hz[num_links + i] = 0.0
         is_wired, self._has_wires = bool(np.all(self._band < 0)), bool(np.any(self._band < 0))
         self.block_s = math.inf if is_wired else ether.block_s
         self.outage_timeout_s = math.inf if is_wired else radio.outage_timeout_s
@@ -147,10 +162,10 @@ class Air:
             return []
         index = np.array(links)
         if np.all(self._band[index] < 0):
-            return [(self._wired_bps[i : i + 1], np.full(1, math.inf)) for i in links]
+            return [(self._fixed_bps[i : i + 1], np.full(1, math.inf)) for i in links]
         sinr = self.alone(index, np.arange(self._first_block, self._first_block + self._num_blocks))
         one = np.ones((len(links), 1))
-        state = AirState(one, np.ones(1), [one], self._wired_bps[index], self._bandwidth_hz[index], self._adaptation)
+        state = AirState(one, np.ones(1), [one], self._fixed_bps[index], self._bandwidth_hz[index], self._adaptation)
         rate_bps = state.transmission(sinr).rate_bps
         return list(zip(np.ascontiguousarray(rate_bps.T), np.ascontiguousarray(sinr.T), strict=True))
 
@@ -174,15 +189,22 @@ class Air:
             sinr = sinr * self._ether.beams.link_gain(src, dst, t_s)
         return np.asarray(sinr)
 
-    def mean_rates_bps(self, t_s: float) -> FloatArray:
-        """Return what all links carry at the mean of fast fading, while nothing else transmits [L]."""
-        every = np.arange(len(self.medium))
-        sinr, radio = np.full(len(every), math.inf), np.flatnonzero(self._band >= 0)
+    def mean_sinr(self, t_s: float) -> FloatArray:
+        """Return the SINR of all links at the mean of fast fading, while nothing else transmits; infinite on wires."""
+        sinr, radio = np.full(len(self.medium), math.inf), np.flatnonzero(self._band >= 0)
         if len(radio):
             sinr[radio] = self.mean_alone(radio, t_s)
+        return sinr
+
+    def mean_rates_bps(self, t_s: float) -> FloatArray:
+        """Return what all links carry at the mean of fast fading, while nothing else transmits."""
+        return self.rates_bps_at(self.mean_sinr(t_s))
+
+    def rates_bps_at(self, sinr: FloatArray) -> FloatArray:
+        """Return what all links carry at SINRs that stay."""
         flat = sinr[:, None]
-        state = AirState(flat, np.ones(1), [flat], self._wired_bps, self._bandwidth_hz, self._adaptation)
-        return state.transmission(np.ones(len(every))).rate_bps
+        state = AirState(flat, np.ones(1), [flat], self._fixed_bps, self._bandwidth_hz, self._adaptation)
+        return state.transmission(np.ones(len(sinr))).rate_bps
 
     def _refuse(self, links: IntArray, t_s: float, gains: FloatArray) -> None:
         refuse_nan(self._ether.propagation, self.sender[links], self.receiver[links], t_s, gains)
@@ -215,7 +237,7 @@ class Air:
         weights = np.array([weight for weight, _ in reports])
         reported = [subbands[old] for _, old in reports]
         return AirState(
-            subbands[block], weights, reported, self._wired_bps[links], self._bandwidth_hz[links], self._adaptation
+            subbands[block], weights, reported, self._fixed_bps[links], self._bandwidth_hz[links], self._adaptation
         )
 
     def _report_blocks(self, block: int) -> list[tuple[float, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,10 +27,10 @@ class AirState:
     """Parts of the block in which schemes are chosen from different reports [R]."""
     reported: Sequence[FloatArray]
     """The SINRs reported, R arrays [n, K]; the same object as ``subbands`` where they are known as they are."""
-    wired_bps: FloatArray
-    """Capacity of a wire; NaN on air."""
+    fixed_bps: FloatArray
+    """Rate of links that don't adapt: wires and analog ones; NaN for others."""
     bandwidth_hz: FloatArray
-    """0 on a wire."""
+    """0 for links that don't adapt."""
     adaptation: LinkAdaptationLaw
 
     @cached_property
@@ -50,7 +51,9 @@ class AirState:
                 part = self._on_air(some, bandwidth_hz, concentration[..., some])
                 delay_s = part.retransmission_delay_s
             else:
-                part = Transmission.lossless(np.broadcast_to(self.wired_bps[some], concentration[..., some].shape))
+                sinr = self.sinr[some] * concentration[..., some]
+                unheard = np.where(np.isnan(sinr), math.nan, 0.0)
+                part = Transmission.lossless(np.where(sinr > 0, self.fixed_bps[some], unheard))
             rate_bps[..., some], loss[..., some] = part.rate_bps, part.loss_per_bit
             again[..., some], bits[..., some] = part.retransmissions_per_bit, part.block_bits
         return Transmission(rate_bps, loss, again, bits, delay_s)

@@ -28,7 +28,7 @@ class HandoverRule(Protocol):
         rsrp_dbm : ndarray of float64 [D, B]
             Mean power that device d receives from base station b, without fast fading; -inf: it can't attach there.
         serving : ndarray of int64 [D]
-            Base station of each device; -1: none, and it stays so.
+            Base station of each device; -1: none, and it stays so, or the device is off.
 
         Returns
         -------

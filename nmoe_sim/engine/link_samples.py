@@ -50,8 +50,9 @@ def sample_links(simulation: Simulation, period_s: float) -> Generator[Event, No
 
 
 def _up(simulation: Simulation, group: PlannedTogether) -> NDArray[np.int64]:
-    is_up = [link.wired is None and simulation.topology.is_up(link) for link in group.links]
-    return np.flatnonzero(is_up)
+    """Return the radio links that are up, or would be were both ends on."""
+    is_linked = simulation.topology.is_linked
+    return np.flatnonzero([link.wired is None and is_linked(link.src.name, link.dst.name) for link in group.links])
 
 
 def _record(simulation: Simulation, group: PlannedTogether, links: NDArray[np.int64], block: int) -> None:

@@ -113,7 +113,8 @@ class Motion:
         for k in count(1):
             yield self._at(k * spec.period_s)
             now = self.env.now
-            for d, b in rule.update(now, self._rsrp_dbm(now), serving):
+            is_on = [self._topology.is_on(name) for name in self._names]  # who is off measures nothing
+            for d, b in rule.update(now, self._rsrp_dbm(now), np.where(is_on, serving, -1)):
                 device, old, new = self._names[d], self._stations[serving[d]], self._stations[b]
                 serving[d] = b
                 lost = self._topology.attach(device, new)

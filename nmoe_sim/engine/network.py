@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from simpy import Environment
 from simpy.events import Event, Timeout
 
 from nmoe_sim.engine.device import Device
-from nmoe_sim.engine.sharing.media import Ended, Leg, Media, Outcome
+from nmoe_sim.engine.sharing.media import Airtime, Ended, Leg, Media, Outcome
 from nmoe_sim.engine.topology import Link, NoRouteError, Topology
 from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
@@ -21,9 +22,20 @@ MAX_ATTEMPTS = 10_000
 """Attempts after which training gives a payload up, and the run: the network can't carry it."""
 
 
+class Place(NamedTuple):
+    """Where a link's transfers go."""
+
+    medium: str
+    position: int
+    """The link's position in its media."""
+    analog_position: int
+    """Its position for analog payloads; the same on a wire."""
+    media: Media
+
+
 class _Payload:
-    __slots__ = ("attempt", "bits_left", "bits_to_go", "delivered", "dst", "hop", "id", "kind", "links", "n_bytes",
-                 "request_id", "round", "route", "src", "stage", "t_ready_s", "t_start_s", "tail",
+    __slots__ = ("analog", "at", "attempt", "bits_left", "bits_to_go", "delivered", "dst", "hop", "id", "kind", "links",
+                 "n_bytes", "request_id", "round", "route", "src", "stage", "t_ready_s", "t_start_s", "tail",
                  "version")  # fmt: skip
 
     def __init__(
@@ -39,9 +51,11 @@ class _Payload:
         stage: str | None,
         round: int | None,
         delivered: Event,
+        analog: bool,
     ) -> None:
         self.id = id
         self.src = src
+        self.at = src  # who holds it, the sender of the hop it is on
         self.dst = dst
         self.route = route  # what is left of it
         self.version = version  # of the topology it was found in
@@ -51,6 +65,7 @@ class _Payload:
         self.stage = stage
         self.round = round
         self.delivered = delivered
+        self.analog = analog
         self.hop = 0
         self.attempt = 0
         self.bits_to_go = 8.0 * n_bytes  # what ``dst`` hasn't
@@ -70,9 +85,11 @@ class Network:
     payload from a device to itself takes no time and leaves no row.
 
     A hop that fails (HARQ gave a block up, no rate for too long, the link went away) leaves a row and is
-    tried again from where the payload is, over the route of then: in inference ``radio.retry.max_retries``
-    times a hop, with growing pauses; in training until it gets through. What is sent again is what is missing:
-    the blocks that were given up, and what had not been sent, as radio bearers do that acknowledge (RLC AM; at
+    tried again from where the payload is, over the route of then, with growing pauses: in inference
+    ``radio.retry.max_retries`` times a hop; in training ``radio.retry.max_training_retries`` times, or until it gets
+    through. A device that goes down loses what it holds, and nobody tries further to get anything to it: such payloads
+    are given up at once (one that is on air elsewhere ends its hop, for nothing). What is sent again is what is
+    missing: the blocks that were given up, and what had not been sent, as radio bearers do that acknowledge (RLC AM; at
     a handover, the old base station forwards what it has; that isn't charged to the backhaul; a device forwards
     nothing). What has reached ``dst`` isn't sent again over later hops either. A payload without a route is tried
     again alike, but leaves no row.
@@ -86,8 +103,8 @@ class Network:
     topology : Topology
     devices : mapping of str to Device
         Every node's device, by name.
-    media : mapping of int to (str, int, Media)
-        For each link's index: name of its medium, the link's position in its media, the media.
+    media : mapping of int to Place
+        For each link's index.
     recorder : Recorder
         Gets one ``transfers`` row a hop and attempt, when it ends.
     radio : RadioSection
@@ -101,7 +118,7 @@ class Network:
         env: Environment,
         topology: Topology,
         devices: Mapping[str, Device],
-        media: Mapping[int, tuple[str, int, Media]],
+        media: Mapping[int, Place],
         recorder: Recorder,
         radio: RadioSection,
         streams: RandomStreams,
@@ -111,6 +128,7 @@ class Network:
         self.access_delay_s = radio.access_delay_s
         self._devices = devices
         self._media = media
+        self._shared = list({id(place.media): place.media for place in media.values()}.values())
         self._rows = recorder.rows["transfers"]
         self._spilled = recorder.spilled
         self._retry = radio.retry
@@ -119,6 +137,8 @@ class Network:
         self._quiet_until_s: dict[str, float] = {}
         self._num_payloads = 0
         self._num_broken_off = 0
+        self._open: dict[int, _Payload] = {}  # where devices may go down
+        self._watches = any(device.may_fail for device in devices.values())
         self._in_tail: dict[int, _Payload] = {}
 
     def send(
@@ -131,10 +151,16 @@ class Network:
         request_id: int | None = None,
         stage: str | None = None,
         round: int | None = None,
+        analog: bool = False,
     ) -> Event:
         """Send a payload; the event returned fires when its last bit is at ``dst``, or when it is given up.
 
-        The event's value tells whether it was delivered; in training (``stage`` given) it always is.
+        An ``analog`` payload is values sent as they are, two in a complex symbol, without coding or HARQ: its rate is
+        ``air.ANALOG_BPS_PER_HZ`` on every radio hop, and what noise does to it is told by the hops' ``sinr_db``. Relays
+        forward what they receive; wires carry its values as floats, exactly. What is tried again is what is missing.
+
+        The event's value tells whether it was delivered. It is False at once, and there is no row, while one of the
+        two is down.
 
         Raises
         ------
@@ -142,19 +168,23 @@ class Network:
             If nothing ever connects the two.
         """
         delivered = Event(self.env)
-        if src == dst:
-            return delivered.succeed(True)
+        if src == dst or not (self._devices[src].is_up and self._devices[dst].is_up):
+            return delivered.succeed(self._devices[src].is_up and self._devices[dst].is_up)
         version = self.topology.version
         try:
             route = self.topology.route(src, dst)
         except NoRouteError:
             if not self.topology.is_connectable(src, dst):
+                if self.topology.lacks_nodes:
+                    return delivered.succeed(False)
                 raise
             route = ()
         payload = _Payload(
-            self._num_payloads, src, dst, route, version, n_bytes, kind, request_id, stage, round, delivered
+            self._num_payloads, src, dst, route, version, n_bytes, kind, request_id, stage, round, delivered, analog
         )
         self._num_payloads += 1
+        if self._watches:
+            self._open[payload.id] = payload
         self._start_hop(payload, src)
         return delivered
 
@@ -162,12 +192,37 @@ class Network:
         """Let nothing start from or to a node until then."""
         self._quiet_until_s[name] = until_s
 
+    def lose(self, name: str) -> None:
+        """Give up every payload that a device holds, or that is for it; call it after the abort of its links."""
+        for payload in [one for one in self._open.values() if name in (one.at, one.dst)]:
+            self._end(payload, False)
+
+    def _end(self, payload: _Payload, delivered: bool) -> None:
+        self._open.pop(payload.id, None)
+        payload.delivered.succeed(delivered)
+
+    def on_air_j(self, name: str) -> float | None:
+        """Return what a node's radio has drawn so far for hops that aren't booked yet; None: there are none."""
+        device, drawn_j, found = self._devices[name], 0.0, False
+        in_tail = [
+            (one, [Airtime(leg.tx_airtime_s, leg.rx_airtime_s) for leg in one.tail[0].legs])
+            for one in self._in_tail.values()
+            if one.tail is not None
+        ]
+        for payload, legs in chain(in_tail, *(media.under_way() for media in self._shared)):
+            for link, leg in zip(payload.links, legs, strict=True):
+                if link.wired is None and name in (link.src.name, link.dst.name):
+                    found = True
+                    sends = link.src.name == name
+                    drawn_j += device.tx_w * leg.tx_airtime_s if sends else device.rx_w * leg.rx_airtime_s
+        return drawn_j if found else None
+
     def abort(self, links: Sequence[Link], outcome: Outcome) -> int:
         """Break off what is under way on links; returns how many transfers that were."""
         by_media: dict[int, tuple[Media, list[int]]] = {}
         for link in links:
-            _, position, media = self._media[link.index]
-            by_media.setdefault(id(media), (media, []))[1].append(position)
+            _, position, analog_position, media = self._media[link.index]
+            by_media.setdefault(id(media), (media, []))[1].extend((position, analog_position))
         before = self._num_broken_off
         for media, positions in by_media.values():
             media.abort(positions, outcome)
@@ -180,6 +235,10 @@ class Network:
     # --- the life of a hop -----------------------------------------------------------------------------
 
     def _start_hop(self, payload: _Payload, at: str, t_ready_s: float | None = None) -> None:
+        payload.at = at
+        if self._watches and not (self._devices[at].is_up and self._devices[payload.dst].is_up):
+            self._end(payload, False)
+            return
         payload.t_ready_s = self.env.now if t_ready_s is None else t_ready_s
         if payload.version != self.topology.version or not payload.route:
             payload.version = self.topology.version
@@ -187,7 +246,10 @@ class Network:
                 payload.route = self.topology.route(at, payload.dst)
             except NoRouteError:
                 payload.route = ()
-                self._try_again(payload, at)
+                if self.topology.lacks_nodes and not self.topology.is_connectable(at, payload.dst):
+                    self._end(payload, False)
+                else:
+                    self._try_again(payload, at)
                 return
         before, payload.links = payload.links, payload.route if self.end_to_end else payload.route[:1]
         if payload.bits_left < payload.bits_to_go:  # some is at the end of the link before
@@ -204,15 +266,23 @@ class Network:
             self._put_on_air(payload)
 
     def _put_on_air(self, payload: _Payload) -> None:
+        if payload.delivered.triggered:  # given up meanwhile
+            return
         if payload.version != self.topology.version:  # something moved meanwhile
             links = payload.links
             if self._quiet_end_s(links) > self.env.now or not all(map(self.topology.is_up, links)):
                 self._start_hop(payload, links[0].src.name, t_ready_s=payload.t_ready_s)
                 return
         payload.t_start_s = self.env.now
-        media = self._media[payload.links[0].index][2]
-        positions = tuple([self._media[link.index][1] for link in payload.links])
+        places = [self._media[link.index] for link in payload.links]
+        media = places[0].media
+        positions = tuple([place.analog_position if payload.analog else place.position for place in places])
         media.start(positions, payload.bits_left, self._off_air, payload)
+        if self._watches:
+            for link in payload.links:
+                for node in (link.src, link.dst):
+                    if (on_load := self._devices[node.name].on_load) is not None:
+                        on_load()
 
     def _quiet_end_s(self, links: Iterable[Link]) -> float:
         """Return when nothing keeps the ends of links from starting any more."""
@@ -300,15 +370,22 @@ class Network:
         payload.attempt = 0
         payload.bits_left = payload.bits_to_go
         at = payload.links[-1].dst.name
+        if payload.delivered.triggered:  # given up meanwhile
+            return
         if at == payload.dst:
-            payload.delivered.succeed(True)
+            self._end(payload, True)
         else:
             self._start_hop(payload, at)
 
     def _try_again(self, payload: _Payload, at: str) -> None:
+        if payload.delivered.triggered:
+            return
         retry = self._retry
-        if payload.stage is None and payload.attempt >= retry.max_retries:
-            payload.delivered.succeed(False)
+        most = retry.max_retries if payload.stage is None else retry.max_training_retries
+        if not (self._devices[at].is_up and self._devices[payload.dst].is_up) or (
+            most is not None and payload.attempt >= most
+        ):
+            self._end(payload, False)
             return
         if payload.attempt >= MAX_ATTEMPTS:
             raise RunError(
@@ -318,7 +395,11 @@ class Network:
         payload.attempt += 1
         pause_s = min(retry.max_backoff_s, retry.backoff_s * 2.0 ** min(payload.attempt - 1, 60))
         pause = Timeout(self.env, pause_s)
-        pause.callbacks.append(lambda _: self._start_hop(payload, at, t_ready_s=payload.t_ready_s))
+        pause.callbacks.append(lambda _: self._after_pause(payload, at))
+
+    def _after_pause(self, payload: _Payload, at: str) -> None:
+        if not payload.delivered.triggered:  # else given up meanwhile
+            self._start_hop(payload, at, t_ready_s=payload.t_ready_s)
 
     def _book(
         self, payload: _Payload, hop: int, link: Link, leg: Leg, tail_s: float, bytes_sent: int, outcome: Outcome
@@ -344,7 +425,7 @@ class Network:
                 payload.round,
                 src.name,
                 dst.name,
-                self._media[link.index][0],
+                self._media[link.index].medium,
                 payload.kind,
                 payload.n_bytes,
                 bytes_sent,

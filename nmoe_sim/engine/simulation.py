@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from simpy import Environment
+from simpy.events import Event
 
 from nmoe_sim.engine.air import Air
+from nmoe_sim.engine.availability import Availability, Reason
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.ether import Ether, tx_power_w
 from nmoe_sim.engine.mobility import MobilitySpec, trajectory_of
-from nmoe_sim.engine.network import Network
+from nmoe_sim.engine.network import Network, Place
 from nmoe_sim.engine.outlook import Outlook
 from nmoe_sim.engine.sharing import EqualShare
-from nmoe_sim.engine.sharing.media import Media
 from nmoe_sim.engine.spectrum import Allocation, allocate
 from nmoe_sim.engine.topology import Link, Topology
 from nmoe_sim.results.recorder import Recorder
@@ -27,6 +28,7 @@ from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.scenario import RadioSection
 
 if TYPE_CHECKING:
+    from nmoe_sim.engine.faults import FaultsSpec, Outage
     from nmoe_sim.engine.handover import HandoverSpec
 
 
@@ -51,6 +53,9 @@ class Simulation:
     groups: list[PlannedTogether]
     recorder: Recorder
     streams: RandomStreams
+    availability: Availability
+    under_way: list[Event] = field(default_factory=list)
+    """What was begun and nobody waits for any more; a run doesn't end before it has."""
     _outlook: dict[tuple[int, int], Outlook] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -64,6 +69,8 @@ class Simulation:
         *,
         mobility: MobilitySpec | None = None,
         handover: HandoverSpec | None = None,
+        faults: FaultsSpec | None = None,
+        analog: bool = False,
     ) -> Simulation:
         """Set up a run.
 
@@ -80,24 +87,32 @@ class Simulation:
             How devices move; not at all by default.
         handover : HandoverSpec, optional
             When a device that moves changes its base station; never by default.
+        faults : FaultsSpec, optional
+            When devices are away; never by default.
+        analog : bool
+            Whether links can carry analog payloads too.
         """
         env = Environment()
         recorder = recorder or Recorder()
         moves = mobility is not None and not mobility.is_static
         topology = topology.movable() if moves else topology
+        churns = faults is not None and not faults.never
         devices = {}
         for node in topology.nodes:
             profile = profiles[node.name]
             tx_w = profile.tx_circuit_w + tx_power_w(radio, node) / profile.amplifier_efficiency
-            devices[node.name] = Device(env, node.name, profile, tx_w=tx_w, recorder=recorder)
+            may_fail = profile.battery_j is not None or (churns and node.kind == "device")
+            devices[node.name] = Device(env, node.name, profile, tx_w=tx_w, recorder=recorder, may_fail=may_fail)
         trajectory = None
         if mobility is not None and moves:
             trajectory = trajectory_of(mobility, topology, streams.uniform)
         step_s = mobility.step_s if mobility is not None and moves else math.inf
         ether = Ether.build(topology, radio, streams, trajectory, step_s)
-        groups, media = _media(env, topology, radio, ether)
+        groups, media = _media(env, topology, radio, ether, analog)
         network = Network(env, topology, devices, media, recorder, radio, streams)
-        simulation = cls(env, topology, devices, network, ether, groups, recorder, streams)
+        availability = Availability(env, topology, devices, network, recorder)
+        simulation = cls(env, topology, devices, network, ether, groups, recorder, streams, availability)
+        simulation._watch_batteries()
         if len(topology.base_stations) > 1:
             simulation.attach_to_strongest()
         if mobility is not None and trajectory is not None:
@@ -116,7 +131,52 @@ class Simulation:
                 on_handover=network.quiet,
             )
             env.process(sample_links(simulation, mobility.record_every_s))
+        if faults is not None and churns:
+            names = [node.name for node in topology.devices]
+            for name, outages in zip(names, faults.outages(names, streams), strict=True):
+                env.process(simulation._churn(name, outages))
         return simulation
+
+    def _watch_batteries(self) -> None:
+        bands: dict[tuple[str, str], set[str | None]] = {}
+        for group in self.groups:
+            for link, allocation in zip(group.links, group.allocations, strict=True):
+                if link.wired is None:  # a radio is on at most all the time in a band
+                    bands.setdefault((link.src.name, "tx"), set()).add(allocation.band)
+                    bands.setdefault((link.dst.name, "rx"), set()).add(allocation.band)
+        for name, device in self.devices.items():
+            if device.profile.battery_j is not None:
+                num_tx, num_rx = (len(bands.get((name, way), ())) for way in ("tx", "rx"))
+                self.availability.watch(name, device.tx_w * num_tx + device.rx_w * num_rx)
+
+    def _churn(self, device: str, outages: Iterator[Outage]) -> Generator[Event, Any, None]:
+        """Take a device down and up; the process may not end."""
+        env, availability = self.env, self.availability
+        for t_down_s, t_up_s in outages:
+            yield env.timeout(max(0.0, t_down_s - env.now))
+            if availability.why_down(device) is not None:  # for good
+                return
+            availability.take_down(device, "churn")
+            yield env.timeout(max(0.0, t_up_s - env.now))
+            availability.bring_up(device)
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether a device may go down, or a payload of training be given up."""
+        given_up = self.ether.radio.retry.max_training_retries is not None
+        return given_up or any(device.may_fail for device in self.devices.values())
+
+    def is_up(self, device: str) -> bool:
+        """Tell whether a device is up now."""
+        return self.devices[device].is_up
+
+    def why_down(self, device: str) -> Reason | None:
+        """Return why a device is down now; None: it is up."""
+        return self.availability.why_down(device)
+
+    def battery_j_left(self, device: str) -> float:
+        """Return the energy left in a device's battery now; infinite on mains."""
+        return self.availability.battery_j_left(device)
 
     @property
     def is_static(self) -> bool:
@@ -145,12 +205,18 @@ class Simulation:
             station = self.topology.base_stations[int(np.argmax(received_dbm[d]))]
             self.topology.attach(self.topology.devices[d].name, station.name)
 
-    def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
+    def mean_delay_s(self, src: str, dst: str, n_bytes: int, *, analog: bool = False) -> float:
         """Return the time a payload takes over its route without contention, at mean SNR.
 
-        It is what a planner can know now; see ``Outlook``.
+        It is what a planner can know now, see ``Outlook``, who counts on devices that are away to come back.
         """
-        return self.outlook().delay_s(src, dst, n_bytes)
+        outlook, topology = self.outlook(), self.topology
+        if not topology.is_all_on:
+            key = int(self.ether.sites.look(self.env.now)), -1 - topology.version
+            if key not in self._outlook:
+                self._outlook[key] = outlook.of(topology.snapshot(all_on=True))
+            outlook = self._outlook[key]
+        return outlook.delay_s(src, dst, n_bytes, analog=analog)
 
     def outlook(self) -> Outlook:
         """Return what can be known of the network now: positions as of the last look, links that are up.
@@ -158,16 +224,27 @@ class Simulation:
         A hop that has no rate counts as the outage timeout where nodes move, since it may have one next time.
         """
         key = int(self.ether.sites.look(self.env.now)), self.topology.version
-        if key not in self._outlook:
-            rates = {
-                link.index: rate
-                for group in self.groups
-                for link, rate in zip(group.links, group.air.mean_rates_bps(self.env.now).tolist(), strict=True)
-            }
-            self._outlook.clear()
+        if key in self._outlook:
+            return self._outlook[key]
+        known = next((outlook for (look, _), outlook in self._outlook.items() if look == key[0]), None)
+        self._outlook.clear()
+        if known is not None:  # the same gains, other links
+            self._outlook[key] = known.of(self.topology.snapshot())
+        else:
+            rates_bps: dict[int, float] = {}
+            analog_bps: dict[int, float] = {}
+            sinr: dict[int, float] = {}
+            for group in self.groups:
+                index, sinr_now = [link.index for link in group.links], group.air.mean_sinr(self.env.now)
+                rates_now = group.air.rates_bps_at(sinr_now).tolist()
+                sinr.update(zip(index, sinr_now.tolist(), strict=False))
+                rates_bps.update(zip(index, rates_now, strict=False))
+                analog_bps.update(zip(index, rates_now[len(index) :], strict=False))
             self._outlook[key] = Outlook(
-                self.topology if self.is_static else self.topology.snapshot(),
-                rates,
+                self.topology if self.is_static and not self.can_fail else self.topology.snapshot(),
+                rates_bps,
+                analog_bps,
+                sinr,
                 {li.index: a.medium for g in self.groups for li, a in zip(g.links, g.allocations, strict=True)},
                 self.network.access_delay_s,
                 self.network.end_to_end,
@@ -177,8 +254,8 @@ class Simulation:
 
 
 def _media(
-    env: Environment, topology: Topology, radio: RadioSection, ether: Ether
-) -> tuple[list[PlannedTogether], dict[int, tuple[str, int, Media]]]:
+    env: Environment, topology: Topology, radio: RadioSection, ether: Ether, analog: bool
+) -> tuple[list[PlannedTogether], dict[int, Place]]:
     """Set up the media: those of one band are planned together, or all where transfers take whole routes."""
     node = {name: i for i, name in enumerate(ether.sites.names)}
     end_to_end = radio.sharing.end_to_end
@@ -186,12 +263,15 @@ def _media(
     for link, allocation in zip(topology.links, allocate(topology, radio), strict=True):
         key = "" if end_to_end else allocation.band or allocation.medium
         members.setdefault(key, []).append((link, allocation))
-    groups, media = [], {}
+    groups: list[PlannedTogether] = []
+    media: dict[int, Place] = {}
     for _, pairs in sorted(members.items()):
         links, allocations = [link for link, _ in pairs], [allocation for _, allocation in pairs]
-        air = Air(links, allocations, ether, node, end_to_end=end_to_end)
+        air = Air(links, allocations, ether, node, end_to_end=end_to_end, analog=analog)
         policy = EqualShare() if all(a.band is None for a in allocations) and not end_to_end else radio.sharing
         shared = policy.media(env, air)
         groups.append(PlannedTogether(links, allocations, air))
-        media.update({li.index: (a.medium, i, shared) for i, (li, a) in enumerate(pairs)})
+        for i, (link, allocation) in enumerate(pairs):
+            analog_position = i + len(pairs) if analog and link.wired is None else i
+            media[link.index] = Place(allocation.medium, i, analog_position, shared)
     return groups, media

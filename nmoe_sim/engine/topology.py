@@ -82,7 +82,8 @@ class Topology:
 
     ``links`` holds every link there may ever be. Both directions of a pair are up or down together. At the start
     cables are up; sidelinks are, within ``sidelink_range_m``; and so are the links of a device that has one base
-    station to choose from. A device that has several is linked to none until ``attach``.
+    station to choose from. A device that has several is linked to none until ``attach``. A node that is switched off
+    has no link that is up.
 
     Parameters
     ----------
@@ -125,6 +126,8 @@ class Topology:
         self.links: list[Link] = []
         self._link: dict[tuple[str, str], Link] = {}
         self._has_cables = False
+        self._off: dict[str, bool] = {}  # nodes that are switched off; whether for good
+        self._waiting: set[int] = set()  # pairs, by their first link, that are down only because an end is off
         self._stations: dict[str, list[Node]] = {}
         self._routes: dict[tuple[str, str], tuple[Link, ...]] = {}
         self._paths: dict[str, dict[str, list[str]]] = {}
@@ -178,8 +181,12 @@ class Topology:
         return self.graph.has_edge(link.src.name, link.dst.name)
 
     def set_pair(self, a: str, b: str, up: bool) -> None:
-        """Take both links of a pair up or down."""
+        """Take both links of a pair up or down; where an end is switched off, once it is on again."""
         link = self._link[a, b]
+        if self._off and (a in self._off or b in self._off):
+            pair = link.index & ~1
+            (self._waiting.add if up else self._waiting.discard)(pair)
+            return
         if self.is_up(link) == up:
             return
         if up:
@@ -192,6 +199,46 @@ class Topology:
         if fewer > 1 or more < 3:  # else a leaf comes or goes, and leaves are on no path
             self._paths.clear()
             self._xy_m = None
+
+    # --- nodes that are off
+
+    def is_on(self, name: str) -> bool:
+        """Tell whether a node is switched on."""
+        return name not in self._off
+
+    @property
+    def is_all_on(self) -> bool:
+        """Whether no node is off."""
+        return not self._off
+
+    @property
+    def lacks_nodes(self) -> bool:
+        """Whether some node is off for good."""
+        return any(self._off.values())
+
+    def switch_off(self, name: str, *, for_good: bool = False) -> list[Link]:
+        """Take a node's links down until it is switched on; return those that went down."""
+        others = list(self.graph[name])
+        for other in others:
+            self.set_pair(name, other, False)
+            self._waiting.add(self._link[name, other].index & ~1)
+        self._off[name] = for_good
+        if for_good:
+            self.__dict__.pop("_part", None)
+        return [self._link[pair] for other in others for pair in ((name, other), (other, name))]
+
+    def switch_on(self, name: str) -> None:
+        """Take the links up again that would be up had the node never been off."""
+        del self._off[name]
+        for pair in sorted(self._waiting):
+            a, b = self.links[pair].src.name, self.links[pair].dst.name
+            if name in (a, b) and self.is_on(a) and self.is_on(b):
+                self._waiting.remove(pair)
+                self.set_pair(a, b, True)
+
+    def is_linked(self, a: str, b: str) -> bool:
+        """Tell whether a pair is up, or would be were both ends on."""
+        return self.graph.has_edge(a, b) or (bool(self._waiting) and self._link[a, b].index & ~1 in self._waiting)
 
     # --- base stations
 
@@ -207,8 +254,8 @@ class Topology:
         return np.array(rows, dtype=np.bool_).reshape(len(self.devices), len(self.base_stations))
 
     def serving(self, device: str) -> Node | None:
-        """Return the base station a device is attached to by radio; None: to none."""
-        return next((s for s in self.stations_of(device) if self.graph.has_edge(device, s.name)), None)
+        """Return the base station a device is attached to by radio, also while it is off; None: to none."""
+        return next((s for s in self.stations_of(device) if self.is_linked(device, s.name)), None)
 
     def attach(self, device: str, station: str) -> list[Link]:
         """Attach a device to a base station, and only to this; return the links that went down.
@@ -221,8 +268,9 @@ class Topology:
         if station not in (known := [s.name for s in self.stations_of(device)]):
             raise ValueError(f"{device} can't attach to {station}; one of {', '.join(known) or 'none'}")
         lost = [s for s in known if s != station and self.graph.has_edge(device, s)]
-        for other in lost:
-            self.set_pair(device, other, False)
+        for other in known:
+            if other != station and self.is_linked(device, other):
+                self.set_pair(device, other, False)
         self.set_pair(device, station, True)
         return [self._link[pair] for other in lost for pair in ((device, other), (other, device))]
 
@@ -230,11 +278,20 @@ class Topology:
         """Return the number of devices attached to a base station by radio."""
         return sum(self._link[station, other].medium == "downlink" for other in self.graph[station])
 
-    def snapshot(self) -> Topology:
-        """Return a topology whose links stay up and down as they are now."""
+    def snapshot(self, *, all_on: bool = False) -> Topology:
+        """Return a topology whose links stay up and down as they are now.
+
+        With ``all_on`` as if nodes that are off for a time were on.
+        """
         frozen = copy.copy(self)
         frozen.graph = self.graph.copy()
+        if all_on:
+            for pair in sorted(self._waiting):
+                link = self.links[pair]
+                if not (self._off.get(link.src.name) or self._off.get(link.dst.name)):
+                    frozen.graph.add_edge(link.src.name, link.dst.name, wired=link.wired is not None)
         frozen.positions_m = self.positions_m.copy()
+        frozen._off, frozen._waiting = ({}, set()) if all_on else (dict(self._off), set(self._waiting))
         frozen._routes, frozen._paths = {}, {}
         return frozen
 
@@ -347,7 +404,7 @@ class Topology:
         return bool(nx.has_path(self.graph, src, dst))
 
     def is_connectable(self, src: str, dst: str) -> bool:
-        """Tell whether a route would connect the two if every link of ``links`` were up."""
+        """Tell whether a route would connect the two if every link were up but those of nodes that are off for good."""
         return self._part[src] == self._part[dst]
 
     @cached_property
@@ -355,6 +412,8 @@ class Topology:
         everything: nx.Graph[str] = nx.Graph()
         everything.add_nodes_from(self.index)
         everything.add_edges_from(self._link)
+        everything.remove_nodes_from([name for name, for_good in self._off.items() if for_good])
+        everything.add_nodes_from(self.index)
         return {name: i for i, part in enumerate(nx.connected_components(everything)) for name in part}
 
     def most_central(self) -> str:

@@ -31,7 +31,7 @@ class Query:
     own_expert: int
     """Expert the client trained."""
     scores: NDArray[np.float32]
-    """Gate scores of the experts [N]."""
+    """Gate scores of the experts [N]; -inf for one that the client may not ask."""
     top_k: int
     """``model.top_k``."""
     streams: RandomStreams
@@ -58,7 +58,7 @@ def ask(policy: RoutingPolicy, query: Query, view: Callable[[], NetworkView]) ->
     Raises
     ------
     RunError
-        If the answer isn't different experts, at least one.
+        If the answer isn't different experts, at least one, that the client may ask.
     """
     answer, num_experts = policy.route(query, view), len(query.scores)
     try:
@@ -70,16 +70,22 @@ def ask(policy: RoutingPolicy, query: Query, view: Callable[[], NetworkView]) ->
             f"routing policy '{policy.kind}' answered {answer!r}; "
             f"it must name different experts from 0 to {num_experts - 1}, at least one"
         )
+    if barred := [expert for expert in experts if query.scores[expert] == -np.inf]:
+        raise RunError(
+            f"routing policy '{policy.kind}' asked expert {barred[0]}, which {query.device} may not, "
+            "as its score of -inf tells; leave such experts out"
+        )
     return experts
 
 
 def _highest(scores: NDArray[np.float32] | NDArray[np.float64], k: int) -> list[int]:
+    """Return the k experts of highest score; fewer, where fewer may be asked."""
     chosen: list[int] = np.argsort(-scores, kind="stable")[:k].tolist()
-    return chosen
+    return [expert for expert in chosen if scores[expert] != -np.inf]
 
 
 class TopK(Spec):
-    """The ``model.top_k`` experts of highest gate score."""
+    """The ``model.top_k`` experts of highest gate score; fewer, where the client may ask fewer."""
 
     kind: ClassVar[str] = "top_k"
 
@@ -99,21 +105,21 @@ class LocalOnly(Spec):
 
 
 class RandomExperts(Spec):
-    """``model.top_k`` different experts, uniformly at random."""
+    """``model.top_k`` different experts, uniformly at random among those that the client may ask."""
 
     kind: ClassVar[str] = "random"
 
     def route(self, query: Query, view: Callable[[], NetworkView]) -> list[int]:
         """See the protocol."""
         draws = query.streams.uniform("routing", query.request_id, np.arange(len(query.scores)))
-        return _highest(draws, query.top_k)
+        return _highest(np.where(query.scores == -np.inf, -np.inf, draws), query.top_k)
 
 
 class AllExperts(Spec):
-    """Every expert."""
+    """Every expert that the client may ask."""
 
     kind: ClassVar[str] = "all"
 
     def route(self, query: Query, view: Callable[[], NetworkView]) -> list[int]:
         """See the protocol."""
-        return list(range(len(query.scores)))
+        return _highest(query.scores, len(query.scores)) if -np.inf in query.scores else list(range(len(query.scores)))

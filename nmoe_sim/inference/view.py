@@ -23,9 +23,13 @@ class NetworkView:
     """Seconds of work that waited in each device's queue."""
     _outlook: Outlook = field(repr=False)
 
-    def mean_delay_s(self, src: str, dst: str, n_bytes: int) -> float:
+    def mean_delay_s(self, src: str, dst: str, n_bytes: int, *, analog: bool = False) -> float:
         """Return the time of a payload over the route of then, at mean SNR, without contention."""
-        return self._outlook.delay_s(src, dst, n_bytes)
+        return self._outlook.delay_s(src, dst, n_bytes, analog=analog)
+
+    def snr_db(self, src: str, dst: str) -> float:
+        """Return the mean SNR of the route of then, of its worst hop: inf on one device, -inf without a route."""
+        return self._outlook.snr_db(src, dst)
 
 
 class NetworkMonitor:

@@ -1,7 +1,7 @@
 """Local training of many clients, any module: a plain loop for each client, clients side by side.
 
 A model's state is a mapping from parameter name to tensor; modules are templates that say how to
-compute with it. For many small heads ``stacked.train_heads`` is much faster.
+compute with it. For many small heads ``stacked.train_heads`` is much faster; ``strategy`` chooses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
+from nmoe_sim.nmoe.precision import compute_forward_in
 from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
 
 State = dict[str, Tensor]
@@ -23,6 +24,9 @@ State = dict[str, Tensor]
 
 Loss = Callable[[nn.Module, int, Tensor, int], Tensor]
 """loss(module, client, index_B, step) → scalar: the mean over the client's samples ``index_B``."""
+
+After = Callable[[int, int, nn.Module, float, int], bool]
+"""after(client, step, module, loss, num_samples) → whether the client's training ends: called after each step."""
 
 
 class Trained(NamedTuple):
@@ -71,12 +75,19 @@ def train_modules(
     states: Sequence[State],
     plans: Sequence[Sequence[NDArray[np.int64]]],
     loss: Loss,
-    sgd: SGD,
+    optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
+    proximal: Mapping[str, float] | None = None,
+    offsets: Sequence[State] | None = None,
     workers: int = 1,
+    after: After | None = None,
 ) -> Trained:
-    """Train a copy of the module at each client: ``torch.optim.SGD``, a client after the other or side by side.
+    """Train a copy of the module at each client with ``torch.optim``, a client after the other or side by side.
+
+    A step goes along clip(g + μ (w − w_start)) + offset, then weight decay: the proximal term is part of the
+    client's objective (FedProx), an offset corrects what the client would do by itself (SCAFFOLD). Client i makes
+    ``len(plans[i])`` steps.
 
     Parameters
     ----------
@@ -88,41 +99,89 @@ def train_modules(
         Batches of each client, as of ``batches``.
     loss : callable
         See ``Loss``; called from several threads when ``workers`` > 1.
-    sgd : SGD
+    optimizer : Optimizer
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
-        Factor on the learning rate, as of ``SGD.lr_scale``.
+        Factor on the learning rate, as of ``Optimizer.lr_scale``.
+    proximal : mapping of str to float, optional
+        μ, weight of the pull towards where each client starts.
+    offsets : sequence of State, optional
+        What is added to each client's gradients, by name; parameters that aren't named have none.
     workers : int
         Threads. The result is the same bits for any number.
+    after : callable, optional
+        See ``After``.
 
     Returns
     -------
     Trained
         State and loss of each client.
     """
+    if offsets is not None:
+        check_offsets(template, offsets)
 
     def train_client(client: int) -> tuple[State, float]:
         module = copy.deepcopy(template)
         module.load_state_dict(states[client])
         module.train()
-        optimizer = torch.optim.SGD(
-            module.parameters(), lr=sgd.lr * lr_scale, momentum=sgd.momentum, weight_decay=sgd.weight_decay
-        )
-        total = 0.0
+        compute_forward_in(optimizer.precision, module)
+        parameters = dict(module.named_parameters())
+        stepper = optimizer.stepper(parameters.values(), lr_scale)
+        values = []
         for step, index in enumerate(plans[client]):
-            optimizer.zero_grad()
+            stepper.zero_grad()
             value = loss(module, client, torch.from_numpy(index), step)
             torch.autograd.backward(value)
-            if sgd.clip_norm is not None:
-                nn.utils.clip_grad_norm_(module.parameters(), sgd.clip_norm)
-            optimizer.step()
-            total += value.item() * len(index)
-        seen = sum(len(index) for index in plans[client])
-        return {name: tensor.detach() for name, tensor in module.state_dict().items()}, total / seen if seen else np.nan
+            if proximal:
+                _pull(parameters, states[client], proximal)
+            if optimizer.clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters.values(), optimizer.clip_norm)
+            if offsets is not None:
+                _shift(parameters, offsets[client])
+            stepper.step()
+            values.append(value.detach())
+            if after is not None and after(client, step, module, value.item(), len(index)):
+                break
+        state = {name: tensor.detach() for name, tensor in module.state_dict().items()}
+        return state, _mean_loss(values, plans[client])
 
+    # the longest first: at the end no thread is left alone with a long one
+    order = sorted(range(len(states)), key=lambda client: -sum(map(len, plans[client])))
     with one_thread(), single_threaded_pool(workers) as pool:
-        results = list(pool.map(train_client, range(len(states))))
-    return Trained([state for state, _ in results], np.array([value for _, value in results]))
+        results = dict(zip(order, pool.map(train_client, order), strict=True))
+    trained = [results[client] for client in range(len(states))]
+    return Trained([state for state, _ in trained], np.array([value for _, value in trained]))
+
+
+def _mean_loss(values: Sequence[Tensor], plan: Sequence[NDArray[np.int64]]) -> float:
+    """Return the mean over all samples of the losses of steps; NaN without a step."""
+    if not values:
+        return np.nan
+    sizes = [len(index) for index in plan[: len(values)]]
+    losses = torch.stack(list(values)).tolist()  # read once: a GPU needn't wait after each step
+    return float(sum(value * size for value, size in zip(losses, sizes, strict=True)) / sum(sizes))
+
+
+def _pull(parameters: Mapping[str, nn.Parameter], start: State, proximal: Mapping[str, float]) -> None:
+    """Add the proximal term's gradient μ (w − w_start)."""
+    for name, mu in proximal.items():
+        parameter = parameters[name]
+        if parameter.grad is not None:
+            parameter.grad.add_(parameter.detach() - start[name], alpha=mu)
+
+
+def _shift(parameters: Mapping[str, nn.Parameter], offset: State) -> None:
+    for name, shift in offset.items():
+        gradient = parameters[name].grad
+        if gradient is not None:
+            gradient.add_(shift)
+
+
+def check_offsets(template: nn.Module, offsets: Sequence[State]) -> None:
+    """Raise ValueError where an offset is for something that isn't trained."""
+    trainable = {name for name, parameter in template.named_parameters() if parameter.requires_grad}
+    if unknown := sorted({name for offset in offsets for name in offset} - trainable):
+        raise ValueError(f"offsets are for trainable parameters; these aren't: {', '.join(unknown)}")
 
 
 def average(

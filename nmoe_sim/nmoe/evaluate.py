@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nmoe_sim.nmoe.mixture import Combine, combine, gather_experts, mixture_weights, predictions, top_k_weights
-from nmoe_sim.nmoe.threads import one_thread
+from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
 
 
-@one_thread()
-@torch.no_grad()
-def features(extractor: nn.Module, x: Tensor, batch_size: int = 1024) -> Tensor:
+def features(extractor: nn.Module, x: Tensor, batch_size: int = 128, *, workers: int = 1) -> Tensor:
     """Compute the features h_TD of all samples, in batches that don't depend on the machine.
 
     Parameters
@@ -24,10 +22,19 @@ def features(extractor: nn.Module, x: Tensor, batch_size: int = 1024) -> Tensor:
     x : Tensor, shape (T, ...)
         Samples.
     batch_size : int
-        Samples computed at a time.
+        Samples computed at a time; of images few, so that what is between layers stays in the cache.
+    workers : int
+        Threads that compute batches side by side. The result is the same bits for any number.
     """
     module = copy.deepcopy(extractor).eval()
-    return torch.cat([module(part) for part in torch.split(x, batch_size)])
+
+    @torch.no_grad()  # a setting of each thread
+    def compute(part: Tensor) -> Tensor:
+        h: Tensor = module(part)
+        return h
+
+    with one_thread(), single_threaded_pool(workers) as pool:
+        return torch.cat(list(pool.map(compute, torch.split(x, batch_size))))
 
 
 def expert_outputs(
@@ -88,7 +95,14 @@ def best_expert_accuracy(outputs_ETC: Tensor, labels_T: Tensor) -> float:
 
 
 def accuracies(
-    client: int, scores_TE: Tensor, outputs_ETC: Tensor, labels_T: Tensor, *, top_k: int, how: Combine
+    client: int,
+    scores_TE: Tensor,
+    outputs_ETC: Tensor,
+    labels_T: Tensor,
+    *,
+    top_k: int,
+    how: Combine,
+    peers: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """Return all accuracies of one client, by their names in the table ``metrics``.
 
@@ -97,7 +111,7 @@ def accuracies(
     client : int
         The client; expert ``client`` is its own.
     scores_TE : Tensor
-        Scores of the client's gate for the samples.
+        Scores of the client's gate for the samples; -inf for experts that it may not ask.
     outputs_ETC : Tensor
         Logits of every expert for the samples.
     labels_T : Tensor of int64
@@ -106,13 +120,16 @@ def accuracies(
         Experts the mixture chooses.
     how : {"logits", "probabilities"}
         What the mixture adds up.
+    peers : sequence of int, optional
+        Experts that the client may ask, its own among them: a random and the best one are of these. All by default.
     """
+    asked_ETC = outputs_ETC if peers is None else outputs_ETC[list(peers)]
     return {
         "accuracy_nmoe": nmoe_accuracy(scores_TE, outputs_ETC, labels_T, top_k=top_k, how=how),
         "accuracy_own_expert": accuracy(outputs_ETC[client], labels_T),
         "accuracy_all_experts": all_experts_accuracy(scores_TE, outputs_ETC, labels_T, how=how),
-        "accuracy_random_expert": random_expert_accuracy(outputs_ETC, labels_T),
-        "accuracy_best_expert": best_expert_accuracy(outputs_ETC, labels_T),
+        "accuracy_random_expert": random_expert_accuracy(asked_ETC, labels_T),
+        "accuracy_best_expert": best_expert_accuracy(asked_ETC, labels_T),
     }
 
 

@@ -14,15 +14,23 @@ if TYPE_CHECKING:
 
 
 class ExpertSpec(Spec):
-    """An expert H: h_BD → logits_BC; subclasses implement both methods."""
+    """An expert H: h_BD → logits_BC; subclasses implement ``build``."""
 
     @abstractmethod
     def build(self, num_features: int, num_classes: int, generator: torch.Generator) -> nn.Module:
-        """Build the module; its weights are a function of the generator's state."""
+        """Build the module; its weights are a function of the generator's state.
 
-    @abstractmethod
+        A module whose layers draw from torch's global state is built with ``modules.seeded``.
+        """
+
     def num_parameters(self, num_features: int, num_classes: int) -> int:
-        """Return the number of parameters, without torch."""
+        """Return the number of parameters: what memory it takes, before anything runs.
+
+        Built and counted here; override it with a closed form where building takes long.
+        """
+        from nmoe_sim.nmoe.modules import count_parameters
+
+        return count_parameters(lambda generator: self.build(num_features, num_classes, generator))
 
 
 class MlpExpert(ExpertSpec):

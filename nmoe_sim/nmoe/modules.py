@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -26,11 +26,52 @@ def linear(in_features: int, out_features: int, generator: torch.Generator) -> n
     return layer
 
 
-def conv3x3(in_channels: int, out_channels: int, generator: torch.Generator) -> nn.Conv2d:
-    """Build a 3×3 convolution that keeps height and width; the global random state isn't touched."""
-    layer = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, device="meta").to_empty(device="cpu")
+def conv(
+    in_channels: int, out_channels: int, kernel_size: int, generator: torch.Generator, stride: int = 1
+) -> nn.Conv2d:
+    """Build a convolution that at stride 1 keeps height and width; the global random state isn't touched."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, device="meta")
+    layer = layer.to_empty(device="cpu")
     init_(layer, generator)
     return layer
+
+
+def he_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    generator: torch.Generator,
+    *,
+    stride: int = 1,
+    gain: float = 1.0,
+) -> nn.Conv2d:
+    """Build a convolution without bias, its weights from N(0, gain²·2/fan_in) (He et al. 2015).
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, stride : int
+        As of ``nn.Conv2d``, with padding that keeps height and width at stride 1.
+    generator : torch.Generator
+        Source of the weights.
+    gain : float
+        Factor on the standard deviation; 0 gives zeros.
+    """
+    padding = kernel_size // 2
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False, device="meta")
+    layer = layer.to_empty(device="cpu")
+    nn.init.normal_(layer.weight, std=gain * (2 / layer.weight[0].numel()) ** 0.5, generator=generator)
+    return layer
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Let convolutions keep channels next to each other in memory; returns the module.
+
+    On a CPU that is 1.5–4 times as fast for plain convolutions; group normalisation is slower with it.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 def mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
@@ -56,6 +97,33 @@ def feature_output(output: str, num_features: int) -> nn.Module:
     return nn.LayerNorm(num_features, elementwise_affine=False)
 
 
+def seeded(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+    """Build any module, its first weights a function of the generator's state.
+
+    PyTorch's own layers draw their weights from torch's global state. Here it is set from the generator while
+    ``build`` runs, and is afterwards as it was.
+
+    Parameters
+    ----------
+    build : callable
+        Builds the module, such as ``lambda: MyNet(64)``.
+    generator : torch.Generator
+        A CPU generator; one number is drawn from it.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def count_parameters(build: Callable[[torch.Generator], nn.Module]) -> int:
+    """Return the number of parameters of the module that ``build`` makes.
+
+    It is really built, not on the meta device: many modules compute with values as they are built.
+    """
+    return sum(parameter.numel() for parameter in build(torch.Generator()).parameters())
+
+
 class Gate(nn.Module):
     """Scores s(h) = shared(h) + local_scale · local(h).
 
@@ -63,16 +131,16 @@ class Gate(nn.Module):
     ----------
     shared : nn.Module
         Part that clients may synchronise; its parameters are named ``shared.…``.
-    local : nn.Module
-        Part that stays with the client; its parameters are named ``local.…``.
+    local : nn.Module, optional
+        Part that stays with the client; its parameters are named ``local.…``. Left out, it adds nothing.
     local_scale : float
         Factor on the local part's scores.
     """
 
-    def __init__(self, shared: nn.Module, local: nn.Module, local_scale: float = 1.0) -> None:
+    def __init__(self, shared: nn.Module, local: nn.Module | None = None, local_scale: float = 1.0) -> None:
         super().__init__()
         self.shared = shared
-        self.local = local
+        self.local = NoPart() if local is None else local
         self.local_scale = local_scale
 
     def forward(self, h_BD: Tensor) -> Tensor:
@@ -82,3 +150,11 @@ class Gate(nn.Module):
     def add(self, shared_BN: Tensor, local_BN: Tensor) -> Tensor:
         """Add the scores of the two parts."""
         return shared_BN + self.local_scale * local_BN
+
+
+class NoPart(nn.Module):
+    """A part of a gate that adds nothing to the scores and has no parameters."""
+
+    def forward(self, h_BD: Tensor) -> Tensor:
+        """Return zero, one for all experts."""
+        return h_BD.new_zeros((*h_BD.shape[:-1], 1))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -11,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from nmoe_sim.nmoe.cohort import State
+from nmoe_sim.nmoe.cohort import State, check_offsets
 from nmoe_sim.nmoe.modules import Gate
-from nmoe_sim.nmoe.optimizer import SGD
-from nmoe_sim.nmoe.threads import one_thread
+from nmoe_sim.nmoe.optimizer import ADAM_BETA_2, ADAM_EPSILON, Optimizer
+from nmoe_sim.nmoe.precision import products_in
+from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
 
 _ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity)
 _NORM_GUARD = 1e-6  # of torch.nn.utils.clip_grad_norm_
@@ -44,9 +47,11 @@ def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Ten
         if module.bias is None:
             return torch.bmm(x_ABD, weight_ADF)
         return torch.baddbmm(stacked["bias"].unsqueeze(1), x_ABD, weight_ADF)
-    if isinstance(module, _ELEMENTWISE):
+    if isinstance(module, _ELEMENTWISE) or (isinstance(module, nn.LayerNorm) and not module.elementwise_affine):
         out: Tensor = module(x_ABD)
         return out
+    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+        return x_ABD.flatten(2)
     if isinstance(module, nn.Sequential):
         for name, child in module.named_children():
             x_ABD = stacked_forward(child, _within(stacked, name), x_ABD)
@@ -96,6 +101,10 @@ class HeadBatch:
 HeadLoss = Callable[[Tensor, HeadBatch], Tensor]
 """loss(out_ABC, batch) → loss_A: each client's mean over the samples of ``batch.mask_AB``."""
 
+AfterHeads = Callable[[HeadBatch, State, Tensor], bool]
+"""after(batch, states, loss_A) → whether these clients are through: called after each step, with their states,
+stacked, which must be copied to be kept."""
+
 
 @one_thread()
 def train_heads(
@@ -104,14 +113,19 @@ def train_heads(
     inputs: Sequence[Tensor],
     plans: Sequence[Sequence[NDArray[np.int64]]],
     loss: HeadLoss,
-    sgd: SGD,
+    optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
+    proximal: Mapping[str, float] | None = None,
+    offsets: State | None = None,
+    block_size: int | None = None,
+    workers: int = 1,
+    after: AfterHeads | None = None,
 ) -> tuple[State, NDArray[np.float64]]:
     """Train the heads of all clients as one batched cohort.
 
     Equal to ``train_modules`` up to the order of sums. At each step the clients that still have
-    a batch move; the others keep their weights, without momentum or decay.
+    a batch move; the others keep their weights, without momentum or decay. Client i makes ``len(plans[i])`` steps.
 
     Parameters
     ----------
@@ -120,15 +134,26 @@ def train_heads(
     stacked : State
         Where the clients start, as of ``stack``; left as it is.
     inputs : sequence of Tensor
-        Features of each client's samples, shape (n_i, D).
+        Each client's samples, shape (n_i, ...); usually features (n_i, D).
     plans : sequence of sequence of ndarray
         Batches of each client, as of ``batches``.
     loss : callable
         See ``HeadLoss``.
-    sgd : SGD
+    optimizer : Optimizer
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
-        Factor on the learning rate, as of ``SGD.lr_scale``.
+        Factor on the learning rate, as of ``Optimizer.lr_scale``.
+    proximal : mapping of str to float, optional
+        μ, weight of the pull towards where each client starts; as of ``train_modules``.
+    offsets : State, optional
+        What is added to each client's gradients, stacked, as of ``train_modules``.
+    block_size : int, optional
+        Clients that are stacked; more are computed block by block. All by default. Values depend on it by rounding:
+        vector units round a tensor's last elements otherwise.
+    workers : int
+        Threads that compute blocks side by side. The result is the same bits for any number.
+    after : callable, optional
+        See ``AfterHeads``; a block ends when all its clients are through.
 
     Returns
     -------
@@ -139,63 +164,160 @@ def train_heads(
     """
     if any(True for _ in template.buffers()):
         raise ValueError("a head with buffers can't be stacked; train it with train_modules")
+    if offsets is not None:
+        check_offsets(template, [offsets])
     # by falling number of steps: the clients that move are always the first so many
     order = np.argsort([-len(plan) for plan in plans], kind="stable")
-    sorted_plans = [plans[client] for client in order]
-    table = torch.cat(list(inputs))
-    order_N = torch.from_numpy(order).to(table.device)
-    state = {name: tensor.detach()[order_N] for name, tensor in stacked.items()}
-    velocity = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
-    total_N = torch.zeros(len(plans), dtype=torch.float64, device=table.device)
+    layout = _Layout.of(plans, [len(x) for x in inputs])
+    size = block_size or len(plans)
+    blocks = [order[begin : begin + size] for begin in range(0, len(plans), size)]
 
-    for batch in _steps(order, sorted_plans, [len(x) for x in inputs], table.device):
-        active = len(batch.clients_A)
-        moving = {name: tensor[:active].detach().requires_grad_() for name, tensor in state.items()}
-        losses_A = loss(stacked_forward(template, moving, table[batch.rows_AB]), batch)
-        gradients = dict(zip(moving, torch.autograd.grad(losses_A.sum(), list(moving.values())), strict=True))
-        _step(state, velocity, gradients, active, sgd, lr_scale)
-        total_N[:active] += losses_A.detach().double() * batch.mask_AB.sum(dim=1)
+    def train_block(clients: NDArray[np.int64]) -> tuple[State, NDArray[np.float64]]:
+        clients_N = torch.from_numpy(clients).to(inputs[0].device)
+        shifts = {} if offsets is None else {name: tensor[clients_N] for name, tensor in offsets.items()}
+        state = {name: tensor.detach()[clients_N] for name, tensor in stacked.items()}
+        block = _Block(template, state, shifts, optimizer, lr_scale, proximal)
+        table = torch.cat([inputs[client] for client in clients])
+        return state, block.train(table, layout.batches(clients, table.device), loss, after)
 
-    seen = np.array([sum(len(index) for index in plan) for plan in sorted_plans], dtype=np.float64)
+    with single_threaded_pool(min(workers, len(blocks))) as pool:
+        states, means = zip(*pool.map(train_block, blocks), strict=True)
     back = np.argsort(order)
-    back_N = torch.from_numpy(back).to(table.device)
-    with np.errstate(invalid="ignore"):
-        mean = total_N.cpu().numpy() / seen
-    return {name: tensor[back_N] for name, tensor in state.items()}, mean[back]
+    back_N = torch.from_numpy(back).to(inputs[0].device)
+    final = {name: torch.cat([state[name] for state in states])[back_N] for name in states[0]}
+    return final, np.concatenate(means)[back]
 
 
-def _step(
-    state: State, velocity: State, gradients: Mapping[str, Tensor], active: int, sgd: SGD, lr_scale: float
-) -> None:
-    """Move the first ``active`` clients in place; clipping is for each client."""
-    clip_A: Tensor | None = None
-    if sgd.clip_norm is not None:
-        norm_A = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients.values()]).sum(dim=0).sqrt()
-        clip_A = (sgd.clip_norm / (norm_A + _NORM_GUARD)).clamp_max(1.0)
-    for name, gradient in gradients.items():
-        step = gradient if clip_A is None else gradient * clip_A.reshape(-1, *[1] * (gradient.dim() - 1))
-        weight, speed = state[name][:active], velocity[name][:active]
-        if sgd.weight_decay:
-            step = step + sgd.weight_decay * weight
-        speed.mul_(sgd.momentum).add_(step)
-        weight.sub_(speed, alpha=sgd.lr * lr_scale)
+class _Block:
+    """Clients that are computed together, by falling number of steps; ``state`` moves as they train."""
+
+    def __init__(
+        self,
+        template: nn.Module,
+        state: State,
+        shifts: State,
+        optimizer: Optimizer,
+        lr_scale: float,
+        proximal: Mapping[str, float] | None,
+    ) -> None:
+        self.state = state
+        self._template = template
+        self._shifts = shifts
+        self._optimizer = optimizer
+        self._proximal = proximal or {}
+        self._start = {name: state[name].clone() for name in self._proximal}
+        self._stepper = _Stepper(optimizer, lr_scale, state)
+
+    def train(
+        self,
+        table: Tensor,
+        batches: Iterable[tuple[HeadBatch, Tensor]],
+        loss: HeadLoss,
+        after: AfterHeads | None = None,
+    ) -> NDArray[np.float64]:
+        """Take all steps; returns each client's mean loss. A batch comes with its rows in ``table``."""
+        num_clients = len(next(iter(self.state.values())))
+        total_N, seen_N = torch.zeros((2, num_clients), dtype=torch.float64, device=table.device)
+        for batch, rows_AB in batches:
+            active = len(batch.clients_A)
+            losses_A, gradients = self._gradients(active, table[rows_AB], batch, loss)
+            self._stepper.step(self.state, gradients, batch.step)
+            num_samples_A = batch.mask_AB.sum(dim=1)
+            total_N[:active] += losses_A.double() * num_samples_A
+            seen_N[:active] += num_samples_A
+            if after is not None and after(batch, {n: t[:active] for n, t in self.state.items()}, losses_A):
+                break
+        mean: NDArray[np.float64] = (total_N / seen_N).cpu().numpy()  # 0/0 is NaN
+        return mean
+
+    def _gradients(self, active: int, x_ABD: Tensor, batch: HeadBatch, loss: HeadLoss) -> tuple[Tensor, State]:
+        """Return the losses and what the first ``active`` clients step along."""
+        moving = {name: tensor[:active].detach().requires_grad_() for name, tensor in self.state.items()}
+        with products_in(self._optimizer.precision, x_ABD.device):
+            out_ABC = stacked_forward(self._template, moving, x_ABD)
+        losses_A = loss(out_ABC.to(x_ABD.dtype), batch)
+        # zero where the loss doesn't see a parameter, such as a gate's channel part on perfect channels
+        found = torch.autograd.grad(losses_A.sum(), list(moving.values()), materialize_grads=True)
+        gradients = dict(zip(moving, found, strict=True))
+        for name, mu in self._proximal.items():
+            gradients[name] = gradients[name] + mu * (self.state[name][:active] - self._start[name][:active])
+        if self._optimizer.clip_norm is not None:
+            gradients = _clipped(gradients, self._optimizer.clip_norm)
+        for name, shift in self._shifts.items():
+            gradients[name] = gradients[name] + shift[:active]
+        return losses_A.detach(), gradients
 
 
-def _steps(
-    order: NDArray[np.int64],
-    plans: Sequence[Sequence[NDArray[np.int64]]],
-    sizes: Sequence[int],
-    device: torch.device,
-) -> list[HeadBatch]:
-    starts = (np.cumsum(sizes) - sizes)[order]
-    steps = []
-    for step in range(len(plans[0])):
-        current = [plan[step] for plan in plans if step < len(plan)]
-        widths = np.array([len(index) for index in current])
-        mask = np.arange(widths.max()) < widths[:, None]
-        index = np.zeros(mask.shape, dtype=np.int64)
-        index[mask] = np.concatenate(current)
-        rows = index + starts[: len(current), None]
-        arrays = (order[: len(current)], index, rows, mask)
-        steps.append(HeadBatch(step, *(torch.from_numpy(array).to(device) for array in arrays)))
-    return steps
+def _clipped(gradients: Mapping[str, Tensor], clip_norm: float) -> State:
+    """Scale each client's gradient down to the norm, as ``torch.nn.utils.clip_grad_norm_`` does."""
+    squares = [g.flatten(1).square().sum(dim=1) for g in gradients.values()]
+    norm_A = reduce(torch.add, squares).sqrt()  # one after the other: the order torch.sum takes depends on A
+    clip_A = (clip_norm / (norm_A + _NORM_GUARD)).clamp_max(1.0)
+    return {name: g * clip_A.reshape(-1, *[1] * (g.dim() - 1)) for name, g in gradients.items()}
+
+
+class _Stepper:
+    """``Optimizer.stepper`` for stacked states: moves the first so many clients.
+
+    Clients move from step 0 on until their batches end, so that a step's number is the client's own.
+    """
+
+    def __init__(self, optimizer: Optimizer, lr_scale: float, state: State) -> None:
+        self._optimizer = optimizer
+        self._lr = optimizer.lr * lr_scale
+        self._first = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+        is_adam = optimizer.method == "adam"
+        self._second = {name: torch.zeros_like(tensor) for name, tensor in state.items()} if is_adam else {}
+
+    def step(self, state: State, gradients: Mapping[str, Tensor], number: int) -> None:
+        """Move the clients that have a gradient, in place; ``number`` counts steps from 0."""
+        for name, gradient in gradients.items():
+            active = len(gradient)
+            weight = state[name][:active]
+            if self._optimizer.weight_decay:
+                gradient = gradient + self._optimizer.weight_decay * weight
+            if self._second:
+                self._adam(name, weight, gradient, number + 1)
+            else:
+                speed = self._first[name][:active].mul_(self._optimizer.momentum).add_(gradient)
+                weight.sub_(speed, alpha=self._lr)
+
+    def _adam(self, name: str, weight: Tensor, gradient: Tensor, count: int) -> None:
+        beta_1, active = self._optimizer.momentum, len(gradient)
+        first = self._first[name][:active].lerp_(gradient, 1 - beta_1)
+        second = self._second[name][:active].mul_(ADAM_BETA_2).addcmul_(gradient, gradient, value=1 - ADAM_BETA_2)
+        scale = second.sqrt().div_(math.sqrt(1 - ADAM_BETA_2**count)).add_(ADAM_EPSILON)
+        weight.addcdiv_(first, scale, value=-self._lr / (1 - beta_1**count))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where each client's batches lie: in its own samples and in those of all."""
+
+    plans: Sequence[Sequence[NDArray[np.int64]]]
+    sizes: NDArray[np.int64]
+    """Samples of each client."""
+    starts: NDArray[np.int64]
+    """Where they begin in the concatenation of all."""
+    widths: list[int]
+    """The largest batch of any client, by step: what batches are padded to, whoever is computed together."""
+
+    @classmethod
+    def of(cls, plans: Sequence[Sequence[NDArray[np.int64]]], num_samples: Sequence[int]) -> _Layout:
+        sizes = np.array(num_samples, dtype=np.int64)
+        num_steps = max(len(plan) for plan in plans)
+        widths = [max(len(plan[step]) for plan in plans if step < len(plan)) for step in range(num_steps)]
+        return cls(plans, sizes, np.cumsum(sizes) - sizes, widths)
+
+    def batches(self, clients: NDArray[np.int64], device: torch.device) -> Iterator[tuple[HeadBatch, Tensor]]:
+        """Give the steps of some clients, each with its rows in the concatenation of *their* samples."""
+        among = np.cumsum(self.sizes[clients]) - self.sizes[clients]
+        for step in range(len(self.plans[clients[0]])):
+            current = [self.plans[client][step] for client in clients if step < len(self.plans[client])]
+            moving = clients[: len(current)]
+            mask = np.arange(self.widths[step]) < np.array([len(index) for index in current])[:, None]
+            index = np.zeros(mask.shape, dtype=np.int64)
+            index[mask] = np.concatenate(current)
+            arrays = (moving, index, index + self.starts[moving, None], mask, index + among[: len(current), None])
+            *batch, rows_AB = (torch.from_numpy(array).to(device) for array in arrays)
+            yield HeadBatch(step, *batch), rows_AB

@@ -50,11 +50,15 @@ class ValueStore:
             "torch": torch.__version__,
             "nmoe_sim": __version__,
             "dtype": str(torch.get_default_dtype()),
-            "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+            "cpu": " ".join([platform.machine(), torch.backends.cpu.get_cpu_capability(), *_units_of_bf16()]),
         }
 
+    def depend_on(self, what: Mapping[str, Any]) -> None:
+        """Let all later stages depend on something else besides: JSON values."""
+        self._key = {"before": self._key, "besides": dict(what)}
+
     def compute(
-        self, stage: str, settings: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]
+        self, stage: str, settings: Mapping[str, Any], compute: Callable[[Checkpoint], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         """Return the stored value, or compute and store it: the same bits, contiguous and on the CPU, either way.
 
@@ -68,7 +72,7 @@ class ValueStore:
         settings : mapping
             What this stage depends on besides the base, its parts of the model and earlier stages; JSON values.
         compute : callable
-            Computes the tensors.
+            Computes the tensors; a long computation keeps its steps in the checkpoint it is given.
         """
         model = self._model.get(stage, self._model)
         self._key = {"before": self._key, "stage": stage, "model": model, "settings": dict(settings)}
@@ -79,8 +83,62 @@ class ValueStore:
         if path is not None and path.exists():
             self.loaded.append(stage)
             return load_file(path)
-        values = {name: tensor.detach().cpu().contiguous() for name, tensor in compute().items()}
+        checkpoint = Checkpoint(None if path is None else path.with_suffix(".checkpoint"))
+        values = _on_cpu(compute(checkpoint))
         self.computed.append(stage)
         if path is not None:
             write_bytes(path, save(values, metadata={"key": digest}))  # one entry: their order isn't fixed
+        checkpoint.remove()
         return values
+
+
+class Checkpoint:
+    """Keeps how far a computation has come: the newest step, in one file.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None keeps nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def load(self) -> tuple[int, dict[str, Tensor] | None]:
+        """Return how many steps are done, and their tensors; 0 and None without a checkpoint."""
+        from safetensors.torch import load_file
+
+        if self._path is None:
+            return 0, None
+        try:
+            tensors = load_file(self._path)
+        except FileNotFoundError:
+            return 0, None
+        return int(tensors.pop(_STEPS_DONE)), tensors
+
+    def save(self, steps_done: int, tensors: Mapping[str, Tensor]) -> None:
+        """Keep a step in place of the one before."""
+        from safetensors.torch import save
+
+        if self._path is not None:
+            write_bytes(self._path, save({**_on_cpu(tensors), _STEPS_DONE: torch.tensor(steps_done)}))
+
+    def remove(self) -> None:
+        """Forget it: the computation is through."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+_STEPS_DONE = "steps_done"
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors as they can be saved: on the CPU, contiguous, none a view of another."""
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+
+
+def _units_of_bf16() -> list[str]:
+    """Return the processor's units for products in bfloat16; without one they are emulated, and round otherwise."""
+    return sorted(name for name, present in torch.cpu.get_capabilities().items() if present and "bf16" in name)

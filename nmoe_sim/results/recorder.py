@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ class Recorder:
         self.rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
         self.spilled: dict[str, int] = dict.fromkeys(TABLES, 0)
         """Rows of each table that are on disk already."""
+        self.job_numbers = count()
+        """Jobs are numbered as they are submitted, by whichever device."""
         self._folder: Path | None = None
         self._writers: dict[str, pq.ParquetWriter] = {}
 

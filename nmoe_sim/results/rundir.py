@@ -180,8 +180,37 @@ def claim(out_dir: Path, run_id: str, *, overwrite: bool = False) -> None:
         )
 
 
-def begin(out_dir: Path) -> None:
+def can_resume(out_dir: Path, scenario_yaml: str) -> bool:
+    """Tell whether a directory holds an unfinished run of this scenario that can be gone on with.
+
+    Raises
+    ------
+    InputError
+        If it holds an unfinished run of another scenario.
+    """
+    if (out_dir / MANIFEST).exists():
+        return False
+    try:
+        found = (out_dir / "scenario.yaml").read_text()
+    except OSError:
+        return False
+    if found != scenario_yaml:
+        raise InputError(
+            "holds an unfinished run of another scenario or seed, which can't be resumed with this one; "
+            "choose another --out, or leave --resume out to replace it",
+            where=str(out_dir),
+        )
+    return True
+
+
+def begin(out_dir: Path, *, keep_values: bool = False) -> None:
     """Make a claimed directory, mark it unfinished and remove an earlier run's files; a user's own stay.
+
+    Parameters
+    ----------
+    out_dir : Path
+    keep_values : bool
+        Leave the values that training has stored: to go on with an unfinished run.
 
     Raises
     ------
@@ -200,9 +229,12 @@ def begin(out_dir: Path) -> None:
         (out_dir / name).unlink(missing_ok=True)
     for path in out_dir.glob(f".*{_PARTIAL}"):
         path.unlink()
-    for folder, pattern in (("tables", "*.parquet"), ("values", "*.safetensors")):
-        for path in [*(out_dir / folder).glob(pattern), *(out_dir / folder).glob(f".*{_PARTIAL}")]:
-            path.unlink()
+    kept = ("*.safetensors", "*.checkpoint") if keep_values else ()
+    for folder, patterns in (("tables", ("*.parquet",)), ("values", ("*.safetensors", "*.checkpoint"))):
+        for pattern in (*patterns, f".*{_PARTIAL}"):
+            for path in (out_dir / folder).glob(pattern):
+                if pattern not in kept:
+                    path.unlink()
 
 
 def finish(out_dir: Path, manifest: Mapping[str, Any]) -> None:

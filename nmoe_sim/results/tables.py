@@ -66,7 +66,7 @@ REQUESTS = Table(
         _float("t_done_s", "answer at the client", "s", nullable=True),
         _float("latency_s", "t_done_s - t_arrival_s", "s", nullable=True),
         Column("deadline_met", "bool", "latency_s <= deadline, up to 1e-9 relative; null without a deadline", "", True),
-        _text("outcome", "completed | expired | failed: an expert's answer was lost for good"),
+        _text("outcome", "completed | expired | failed: an expert's answer was lost for good | client_down"),
         Column("experts", "list<int64>", "experts asked"),
         Column("hosts", "list<string>", "host of each expert asked"),
         Column("experts_used", "list<int64>", "experts whose outputs were combined"),
@@ -96,7 +96,7 @@ TRANSFERS = Table(
             "medium",
             "spectrum or wire: uplink, downlink, sidelink, shared, wired; with ':' and whose, where each has one",
         ),
-        _text("kind", "what the payload is: model_down, model_up, correlation, expert, features, output, ..."),
+        _text("kind", "what the payload is: model_down, model_up, correlation, expert, features, output, data, ..."),
         _int("n_bytes", "size of the payload", "B"),
         _int("bytes_sent", "bytes that went over in this attempt: of a payload tried again, what was missing", "B"),
         _float("t_ready_s", "handed to the hop's radio", "s"),
@@ -127,13 +127,14 @@ COMPUTE = Table(
         _STAGE,
         _ROUND,
         _text("device", "where it runs"),
-        _text("kind", "features | gate | expert | combine | local_train | correlation | aggregate"),
+        _text("kind", "features | gate | expert | combine | local_train | correlation | aggregate | joint_train"),
         _float("flop", "declared cost", "FLOP"),
         _float("t_ready_s", "submitted", "s"),
         _float("t_start_s", "head of the queue", "s"),
-        _float("t_end_s", "done", "s"),
+        _float("t_end_s", "done, or broken off", "s"),
+        _float("frequency_hz", "clock frequency; null: the device has no dvfs", "Hz", nullable=True),
         _float("energy_j", "compute power x (t_end_s - t_start_s)", "J"),
-        _text("outcome", "completed"),
+        _text("outcome", "completed | aborted: the device went down"),
     ),
 )
 
@@ -158,13 +159,15 @@ ROUNDS = Table(
         _int("round", "round, from 0"),
         _text("client", "client"),
         Column("participated", "bool", "its update counts in this round"),
-        _text("reason", "why it did not participate", nullable=True),
+        _text("reason", "why it did not participate: not_selected, busy, battery, churn, deadline, ...", nullable=True),
         _float("t_start_s", "start of the client's round", "s"),
         _float("t_end_s", "its update has arrived", "s"),
         _float("loss", "mean training loss over the client's local steps", "", nullable=True),
         _int("num_samples", "training samples of the client"),
-        _int("bytes_down", "bytes to the client, end to end", "B"),
-        _int("bytes_up", "bytes from the client, end to end", "B"),
+        _int("bytes_down", "bytes to the client, end to end; also those late, in vain or given up", "B"),
+        _int("bytes_up", "bytes from the client, end to end; also those late, in vain or given up", "B"),
+        _int("version", "version of the model that its update went into, from 1; null: none", nullable=True),
+        _int("staleness", "versions the model had gone on meanwhile; null: its update doesn't count", nullable=True),
     ),
 )
 
@@ -190,6 +193,7 @@ PARTITION = Table(
     (
         _text("client", "client"),
         _int("label", "class"),
+        _text("feature_skew", "how the client's images differ from the data set's; null: they don't", nullable=True),
         _int("num_train", "training samples"),
         _int("num_test", "samples of its local test set"),
     ),
@@ -221,6 +225,18 @@ HANDOVERS = Table(
     ),
 )
 
+OUTAGES = Table(
+    "outages",
+    "a device's time away",
+    ("device", "t_down_s"),
+    (
+        _text("device", "device"),
+        _float("t_down_s", "when it went down", "s"),
+        _float("t_up_s", "when it came back; null: not in this run", "s", nullable=True),
+        _text("reason", "battery: empty, for good | churn: the family faults"),
+    ),
+)
+
 PLACEMENT = Table(
     "placement",
     "expert x host",
@@ -244,15 +260,17 @@ DEVICES = Table(
         _float("x_m", "position east", "m"),
         _float("y_m", "position north", "m"),
         _float("flop_per_s", "compute rate", "FLOP/s"),
+        _float("frequency_hz", "clock frequency of that rate and of compute_w; null: no dvfs", "Hz", nullable=True),
         _int("memory_bytes", "memory for models", "B"),
         _int("memory_used_bytes", "extractor, gate and hosted experts during inference", "B"),
         _float("idle_w", "power drawn always", "W"),
         _float("compute_w", "power on top while computing", "W"),
+        _float("static_w", "part of it that is drawn at any frequency; null: no dvfs", "W", nullable=True),
         _float("tx_w", "power on top while transmitting: amplifier and transmit chain", "W"),
         _float("rx_w", "power on top while receiving", "W"),
         _float("utilisation", "busy share of the inference phase", ""),
         _float("battery_j", "usable battery energy at the start; null: mains", "J", nullable=True),
-        _float("battery_j_left", "battery less energy drawn, negative: short; null: mains", "J", nullable=True),
+        _float("battery_j_left", "battery less energy drawn; null: mains", "J", nullable=True),
     ),
 )
 
@@ -328,6 +346,7 @@ TABLES: dict[str, Table] = {
         PARTITION,
         POSITIONS,
         HANDOVERS,
+        OUTAGES,
         PLACEMENT,
         DEVICES,
         LINKS,

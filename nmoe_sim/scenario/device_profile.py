@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from nmoe_sim.scenario.dvfs import NoDvfs
 from nmoe_sim.scenario.quantities import Bytes, Count, FlopPerS, Fraction, NonNegative, Positive
-from nmoe_sim.scenario.spec import Spec
+from nmoe_sim.scenario.spec import Family, Spec
 
 
 class DeviceProfile(Spec):
@@ -30,4 +33,13 @@ class DeviceProfile(Spec):
     amplifier_efficiency: Fraction
     """Radiated power over the amplifier's electrical power."""
     battery_j: Positive | None = None
-    """Usable battery energy; null for mains."""
+    """Usable battery energy; null for mains. A device whose battery is empty is down for good."""
+    initial_charge: Fraction = 1.0
+    """How full the battery is at the start."""
+    dvfs: Annotated[Any, Family("dvfs", default="none")] = NoDvfs()
+    """At which clock frequency it computes."""
+
+    @property
+    def charge_j(self) -> float | None:
+        """Energy in the battery at the start; None for mains."""
+        return None if self.battery_j is None else self.battery_j * self.initial_charge

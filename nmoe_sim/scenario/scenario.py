@@ -13,7 +13,7 @@ from pydantic import Field
 from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.document import Document
 from nmoe_sim.scenario.dump import MACHINE_DEPENDENT
-from nmoe_sim.scenario.quantities import Count, NonNegative, Positive, Seed
+from nmoe_sim.scenario.quantities import Bytes, Count, NonNegative, Positive, Seed
 from nmoe_sim.scenario.spec import Family, Spec
 
 
@@ -21,7 +21,9 @@ class RetrySection(Spec):
     """What happens to a hop that failed: it is tried again, after a pause that doubles from attempt to attempt."""
 
     max_retries: Annotated[int, Field(ge=0, le=1000)] = 3
-    """Further attempts at a hop in inference, then the payload is given up; training goes on until it gets through."""
+    """Further attempts at a hop in inference, then the payload is given up."""
+    max_training_retries: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """The same in training; null: until it gets through."""
     backoff_s: Positive = 0.01
     """Pause before the first of them; an engineering assumption."""
     max_backoff_s: Positive = 1.0
@@ -100,6 +102,9 @@ class TrainingSection(Spec):
 
     server: str | None = None
     """Device that aggregates; null: the base station, or without one the most central device."""
+    memory_bytes: Annotated[Bytes | None, Field(json_schema_extra={MACHINE_DEPENDENT: True})] = None
+    """Bound on the memory of what is trained at the same time on the machine that simulates, at least what one
+    client or block of small models needs; null: none. It changes no value and no simulated time."""
     extractor: Annotated[Any, Family("extractor_training", default="fedce")]
     """Stage 1."""
     experts: Annotated[Any, Family("expert_training", default="local")]
@@ -121,6 +126,8 @@ class InferenceSection(Spec):
     """What clients ask: samples of the common test set, or of test data distributed as their own."""
     arrivals: Annotated[Any, Family("arrivals", default="poisson")]
     """Arrival process of each client's requests."""
+    features: Annotated[Any, Family("feature_transport", default="fp32")]
+    """How features travel to experts elsewhere."""
     routing: Annotated[Any, Family("routing", default="top_k")]
     """Which experts a request asks."""
     view_period_s: NonNegative = 0.1
@@ -146,6 +153,8 @@ class Scenario(Document):
     """How devices move."""
     handover: Annotated[Any, Family("handover", default="a3")]
     """When a device that moves changes its base station."""
+    faults: Annotated[Any, Family("faults", default="none")]
+    """When devices are away."""
     devices: tuple[Annotated[DeviceProfile, Family("device_profile", key="profile")], ...] = ()
     """Groups of devices, in order; empty: all are phones."""
     model: ModelSection

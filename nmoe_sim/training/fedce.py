@@ -1,97 +1,95 @@
-"""Stage 1, supervised: FedAvg on the cross-entropy of a throw-away head (FedCE)."""
+"""Stage 1, supervised: federated averaging on the cross-entropy of a throw-away head (FedCE)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
-from nmoe_sim.scenario.quantities import Count
-from nmoe_sim.training.extraction import STAGE, ExtractorTraining, curve
-from nmoe_sim.training.learning import Learning, batch_plans, evaluated_rounds
-from nmoe_sim.training.rounds import Round, Steps
+from nmoe_sim.training.extraction import STAGE, ExtractorTraining, mean_accuracy, module_costs
+from nmoe_sim.training.federation.federation import RoundCosts
+from nmoe_sim.training.federation.history import Work
+from nmoe_sim.training.federation.learners import LossOf, ModuleLearner
+from nmoe_sim.training.federation.memory import Memory
+from nmoe_sim.training.learning import Learning
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from simpy.events import Event
     from torch import Tensor, nn
+
+    from nmoe_sim.nmoe.cohort import Loss
 
 
 class FedCE(ExtractorTraining):
-    """FedAvg (McMahan et al. 2017) with a linear head on the extractor, thrown away afterwards.
+    """FedAvg (McMahan et al. 2017) with a head on the extractor, thrown away afterwards.
 
-    A round: the server sends the model; each client trains it on its labelled data and returns it; the
-    server averages by numbers of samples. All clients take part and are waited for.
+    A round: the server sends the model; clients train it on their labelled data and return it; the
+    server averages by numbers of samples.
     """
 
     kind: ClassVar[str] = "fedce"
+    title: ClassVar[str] = "FedCE"
 
-    evaluate_every: Count = 5
-    """Rounds between two points of the learning curve."""
+    head: Literal["linear", "expert"] = "linear"
+    """The head: linear, or of the architecture of ``model.expert``, so that stage 2 can go on from it."""
+
+    @property
+    def trains_experts(self) -> bool:
+        """See ``Stage``."""
+        return self.head == "expert"
+
+    @property
+    def heads_travel(self) -> bool:
+        """See ``Stage``: without a server every client has its own."""
+        return bool(self.protocol.has_server)
 
     def add_on(self, learning: Learning) -> nn.Module:
         """Build the head."""
-        from nmoe_sim.nmoe.modules import linear
-        from nmoe_sim.nmoe.randomness import torch_generator
+        return build_head(learning, self.head)
 
-        num_features = learning.scenario.model.extractor.num_features
-        generator = torch_generator(learning.simulation.streams, "init_head")
-        return linear(num_features, learning.data.num_classes, generator)
+    def costs(self, learning: Learning, model: nn.Module) -> RoundCosts:
+        """See ``ExtractorTraining``."""
+        return module_costs(self, learning, model, self.synchronised(model), cross_entropy_flop(learning, model))
 
-    def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:
-        """See ``Stage``."""
-        from nmoe_sim.nmoe.cost import average_flop, num_elements, tensor_bytes, training_step_flop
+    def learner(self, learning: Learning, model: nn.Module) -> ModuleLearner:
+        """See ``ExtractorTraining``."""
+        return ModuleLearner(learning, STAGE, self.optimizer, self.rounds, model, cross_entropy_of(learning))
 
-        model = self.model(learning)
-        model_bytes = tensor_bytes(model.state_dict())
-        num_values = num_elements(model.state_dict())
-        x, y = learning.data.train_x[0][:1], learning.data.train_y[0][:1]
-        sample_flop = training_step_flop(model, _loss_on, x, y)
-        clock = learning.clock(STAGE)
+    def curves(self, learning: Learning, model: nn.Module, memory: Memory) -> Mapping[str, float]:
+        """Return the accuracy of the throw-away head."""
+        return {"accuracy_head": mean_accuracy(learning, model, memory)}
 
-        def local_training(client: int) -> Steps:
-            yield clock.down(client, model_bytes, "model_down")
-            num_samples = learning.data.num_train[client] * self.sgd.epochs
-            yield clock.job(client, sample_flop * num_samples, "local_train")
-            yield clock.up(client, model_bytes, "model_up")
 
-        for _ in range(self.rounds):
-            clock.begin_round()
-            yield clock.each(local_training)
-            yield clock.server_job(average_flop(num_values, len(learning.clients)), "aggregate")
-            clock.end_round()
-        yield clock.broadcast(learning.costs.extractor_bytes, "model_down")
-        return clock.rounds
+def build_head(learning: Learning, head: Literal["linear", "expert"]) -> nn.Module:
+    """Build a head on the features, its weights drawn."""
+    from nmoe_sim.nmoe.modules import linear
+    from nmoe_sim.nmoe.randomness import torch_generator
 
-    def train(self, learning: Learning, model: nn.Module) -> dict[str, Tensor]:
-        """Compute all rounds."""
-        import torch
+    model, num_classes = learning.model, learning.data.num_classes
+    generator = torch_generator(learning.simulation.streams, "init_head")
+    if head == "linear":
+        return linear(model.extractor.num_features, num_classes, generator)
+    built: nn.Module = model.expert.build(model.extractor.num_features, num_classes, generator)
+    return built
 
-        from nmoe_sim.nmoe.cohort import average, train_modules
-        from nmoe_sim.nmoe.evaluate import accuracy, features
 
-        data = learning.data
+def cross_entropy_flop(learning: Learning, model: nn.Module) -> int:
+    """Return the FLOP of training on one sample."""
+    from nmoe_sim.nmoe.cost import training_step_flop
 
-        def loss(module: nn.Module, client: int, index: Tensor, step: int) -> Tensor:
+    return training_step_flop(model, _loss_on, learning.data.train_x[0][:1], learning.data.train_y[0][:1])
+
+
+def cross_entropy_of(learning: Learning) -> LossOf:
+    """Return the cohort's loss as ``ModuleLearner`` wants it."""
+    data = learning.data
+
+    def loss_of(works: Sequence[Work], known: Sequence[Mapping[str, Tensor]]) -> Loss:
+        def loss(module: nn.Module, position: int, index: Tensor, step: int) -> Tensor:
+            client = works[position].client
             return _loss_on(module, data.train_x[client][index], data.train_y[client][index])
 
-        state, losses, points = model.state_dict(), [], {}
-        evaluated = set(evaluated_rounds(self.rounds, self.evaluate_every))
-        with learning.progress("stage 1: feature extractor (FedCE)", self.rounds) as advance:
-            for number in range(self.rounds):
-                plans = batch_plans(learning, STAGE, self.sgd, number)
-                scale = self.sgd.lr_scale(number, self.rounds)
-                trained = train_modules(
-                    model, [state] * len(plans), plans, loss, self.sgd, lr_scale=scale, workers=learning.workers
-                )
-                state = average(trained.states, learning.weights)
-                losses.append(trained.losses)
-                if number in evaluated:
-                    model.load_state_dict(state)
-                    points[number] = accuracy(features(model, data.test_x), data.test_y)
-                advance()
-        return {**state, "losses": torch.from_numpy(np.stack(losses)), "curve.accuracy_head": curve(points)}
+        return loss
+
+    return loss_of
 
 
 def _loss_on(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -1,55 +1,94 @@
 """Stage 3: the gate, of a shared and a local part, trained over fixed experts (FedGate).
 
 The published description (arXiv 2511.01743) says that FedGate synchronises the gate's shared part and
-keeps the local part. Our interpretation of the rest: the two parts' scores add up; the loss is the
-mixture's own negative log-likelihood; a client needs the outputs of all experts for its samples, and
-gets them by fetching the experts once or by sending features, each charged to the links.
+keeps the local part. Our interpretation of the rest: the loss is the mixture's own negative
+log-likelihood; a client needs the outputs of the experts it may ask for its samples, and gets them by fetching
+the experts once or by sending features, each charged to the links; the neighbours it may ask are all other
+clients, or those one hop away in the topology when the stage begins.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
+from pydantic import model_validator
+from simpy.events import Event
 
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
+from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Count, NonNegative
-from nmoe_sim.scenario.spec import Spec
-from nmoe_sim.training.extraction import curve
-from nmoe_sim.training.learning import Learning, batch_plans, checked_values, evaluated_rounds, settings_of
-from nmoe_sim.training.rounds import Round, StageClock, Steps
+from nmoe_sim.scenario.scenario import Scenario
+from nmoe_sim.training.clock import StageClock, Steps
+from nmoe_sim.training.exchange import Exchange
+from nmoe_sim.training.federation.federation import RoundCosts
+from nmoe_sim.training.federation.history import Attempt, History, Work
+from nmoe_sim.training.federation.learners import HeadLearner
+from nmoe_sim.training.federation.memory import Memory, Outcome, whole
+from nmoe_sim.training.federation.stage import FederatedStage
+from nmoe_sim.training.learning import Learning, checked_values, is_evaluated
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from torch import Tensor, nn
 
-    from simpy.events import Event
-    from torch import Tensor
-
-    from nmoe_sim.nmoe.cohort import State
+    from nmoe_sim.engine.topology import Topology
+    from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss
+    from nmoe_sim.nmoe.values import Checkpoint
 
 STAGE = "gate"
 
 
-class FedGate(Spec):
+class FedGate(FederatedStage):
     """Partially synchronised gates; ``synchronise`` also gives the two baselines."""
 
     kind: ClassVar[str] = "fedgate"
+    title: ClassVar[str] = "FedGate"
+    """Names the stage's progress."""
+    needs_one_model: ClassVar[bool] = False
+    exchanges_in_rounds: ClassVar[bool] = False
+    """Whether experts or outputs move when a round first needs them; if not, all do before the first round."""
 
-    rounds: Count = 20
-    """Rounds of local training and averaging."""
+    optimizer: Optimizer = Optimizer(lr=0.1)
+    """Local training in each round."""
     synchronise: Literal["shared", "all", "none"] = "shared"
     """Parts averaged in a round: ``shared`` is FedGate, ``all`` FedAvg on the whole gate, ``none`` local gates."""
     exchange: Literal["experts", "outputs"] = "experts"
-    """How clients get the experts' outputs for their samples: all experts once, or features out and outputs back."""
+    """How clients get the experts' outputs for their samples: each expert once, or features out and outputs back."""
+    peers: Literal["all", "neighbours"] = "all"
+    """Whose experts a client may ask beside its own, in training and ever after: everybody's, or those of the clients
+    one hop away when the stage begins."""
     noise_std: NonNegative = 0.5
     """Noise on the scores in training (noisy top-k, Shazeer et al. 2017)."""
     top_k: Count | None = None
     """Experts in the mixture the gate is trained on; null: ``model.top_k``, but two where that is one, since the
-    weight of a single expert is 1 and teaches nothing."""
-    sgd: SGD = SGD(lr=0.1)
-    """Local training in each round."""
-    evaluate_every: Count = 5
-    """Rounds between two points of the learning curve."""
+    weight of a single expert is 1 and teaches nothing. A client that may ask fewer trains on those."""
+    load_balance: NonNegative = 0.0
+    """Coefficient of the load-balance loss over the experts that a client may ask (Switch Transformers: 0.01)."""
+    z_loss: NonNegative = 0.0
+    """Coefficient of the z-loss, which keeps scores small (ST-MoE: 0.001)."""
+
+    @model_validator(mode="after")
+    def _nothing_synchronised_needs_nothing(self) -> FedGate:
+        plain = {"local_update": "sgd", "server_update": "average", "compression": "none", "privacy": "none"}
+        for key, kind in plain.items():
+            if self.synchronise == "none" and (found := getattr(self, key).kind) != kind:
+                raise ValueError(
+                    f"{key} '{found}' has nothing to work on, since synchronise 'none' moves no part of a gate; "
+                    f"set {key} to {kind}, or synchronise to shared or all"
+                )
+        return self
+
+    def check(self, scenario: Scenario, topology: Topology) -> None:
+        """See ``Stage``."""
+        super().check(scenario, topology)
+        if self.peers == "neighbours" and not any(
+            link.src.kind == link.dst.kind == "device" for link in topology.links
+        ):
+            raise ValueError(
+                f"peers 'neighbours', and in topology '{scenario.topology.kind}' no client is linked to another; "
+                "set training.gate.peers to all, or take a topology with sidelinks, such as disc or grid"
+            )
 
     def mixture_size(self, top_k: int, num_experts: int) -> int:
         """Return how many experts a training sample's mixture has, given ``model.top_k``."""
@@ -59,75 +98,72 @@ class FedGate(Spec):
         """Return how many experts a client holds at a time in this stage."""
         return num_experts if self.exchange == "experts" else 1
 
-    def clock(self, learning: Learning) -> Generator[Event, None, list[Round]]:
+    def peers_of(self, learning: Learning, client: int, counter: int, pool: Sequence[int]) -> list[int]:
+        """Return the experts that a client trains its gate on in its part of a round, of those it may ask.
+
+        Parameters
+        ----------
+        learning : Learning
+        client, counter : int
+            The client, and the round, or its how-manieth attempt where there are none.
+        pool : sequence of int
+            Experts that it may ask, its own among them.
+        """
+        return list(pool)
+
+    def clock(self, learning: Learning) -> Generator[Event, None, History]:
         """See ``Stage``."""
-        from nmoe_sim.nmoe.cost import average_flop, num_elements, tensor_bytes
+        clock, clients = learning.clock(STAGE), range(len(learning.clients))
+        pools = [list(clients)] * len(clients)
+        if self.peers == "neighbours":
+            pools = [sorted({client, *clock.neighbours(client)}) for client in clients]
+        exchange = Exchange(learning, clock, self.exchange, self.protocol.has_server and self.peers == "all")
+        costs = self._costs(learning)
+        if self.exchanges_in_rounds:
 
-        clock = learning.clock(STAGE)
-        synchronised = self._synchronised(learning.gate.state_dict())
-        moved_bytes, num_values = tensor_bytes(synchronised), num_elements(synchronised)
-        sample_flop = self._step_flop(learning)
-        yield from self._exchange(learning, clock)
+            def first(_: StageClock, attempt: Attempt) -> Steps:
+                client = attempt.client
+                return exchange.part(attempt, self.peers_of(learning, client, attempt.round, pools[client]))
 
-        def local_training(client: int) -> Steps:
-            if moved_bytes:
-                yield clock.down(client, moved_bytes, "model_down")
-            num_samples = learning.data.num_train[client] * self.sgd.epochs
-            yield clock.job(client, sample_flop * num_samples, "local_train")
-            if moved_bytes:
-                yield clock.up(client, moved_bytes, "model_up")
-
-        for _ in range(self.rounds):
-            clock.begin_round()
-            yield clock.each(local_training)
-            if moved_bytes:
-                yield clock.server_job(average_flop(num_values, len(learning.clients)), "aggregate")
-            clock.end_round()
-        if moved_bytes:
-            yield clock.broadcast(moved_bytes, "model_down")
-        return clock.rounds
-
-    def _synchronised(self, state: State) -> State:
-        if self.synchronise == "none":
-            return {}
-        return {name: t for name, t in state.items() if self.synchronise == "all" or name.startswith("shared.")}
-
-    def _exchange(self, learning: Learning, clock: StageClock) -> Steps:
-        """Get every client the experts' outputs for its samples."""
-        costs, num_train = learning.costs, learning.data.num_train
-        others = len(learning.clients) - 1
-
-        def upload(client: int) -> Steps:
-            yield clock.up(client, costs.expert_bytes, "expert")
-
-        def fetch(client: int) -> Steps:
-            yield clock.down(client, others * costs.expert_bytes, "expert")
-            yield clock.job(client, costs.expert_flop * num_train[client] * (others + 1), "expert")
-
-        def ask(client: int) -> Steps:
-            env = clock.simulation.env
-            yield env.all_of([env.process(ask_one(client, owner)) for owner in range(others + 1)])
-
-        def ask_one(client: int, owner: int) -> Steps:
-            samples = num_train[client]
-            yield clock.across(client, owner, samples * costs.features_bytes, "features")
-            yield clock.job(owner, costs.expert_flop * samples, "expert")
-            yield clock.across(owner, client, samples * costs.output_bytes, "output")
-
-        if self.exchange == "outputs":
-            yield clock.each(ask)
-        elif others:
-            yield clock.each(upload)
-            yield clock.each(fetch)
+            costs = replace(costs, prelude=first)
         else:
-            yield clock.job(0, costs.expert_flop * num_train[0], "expert")
+            yield exchange.everything(pools)
+            pools = [sorted({client, *known}) for client, known in enumerate(exchange.known)]
+        history = yield from self.federate(learning, STAGE, costs)
+        history.peers = pools if any(len(pool) < len(clients) for pool in pools) else None
+        _, moved_bytes = self._moved(learning)
+        if moved_bytes and self.protocol.has_server:
+            yield learning.clock(STAGE).broadcast(moved_bytes, "model_down")
+        return history
+
+    def _moved(self, learning: Learning) -> tuple[list[str], int]:
+        """Return the names and bytes of the parts that are synchronised."""
+        from nmoe_sim.nmoe.cost import tensor_bytes
+
+        state = learning.gate.state_dict()
+        parts: dict[str, str | tuple[()]] = {"all": "", "shared": "shared.", "none": ()}
+        names = [name for name in state if name.startswith(parts[self.synchronise])]
+        return names, tensor_bytes({name: state[name] for name in names})
+
+    def _costs(self, learning: Learning) -> RoundCosts:
+        from nmoe_sim.nmoe.cost import average_flop, num_elements
+
+        state, (names, _) = learning.gate.state_dict(), self._moved(learning)
+        down_bytes, up_bytes = self.moved_bytes(state, names)
+        sample_flop, epochs = self._step_flop(learning), self.optimizer.epochs
+        return RoundCosts(
+            down_bytes=down_bytes,
+            up_bytes=up_bytes,
+            train_flop=[sample_flop * num_samples * epochs for num_samples in learning.data.num_train],
+            mean_flop=average_flop(num_elements({name: state[name] for name in names}), 1) if names else 0.0,
+        )
 
     def _step_flop(self, learning: Learning) -> int:
         """Return the FLOP of training on one sample."""
         from nmoe_sim.nmoe.cost import training_step_flop
         from nmoe_sim.nmoe.losses import mixture_loss
 
-        model = learning.scenario.model
+        model = learning.model
         top_k = self.mixture_size(model.top_k, len(learning.clients))
         h, y, outputs = learning.train_h[0][:1], learning.data.train_y[0][:1], learning.train_outputs[0][:1]
         return training_step_flop(
@@ -138,74 +174,111 @@ class FedGate(Spec):
             y,
         )
 
-    def values(self, learning: Learning, rounds: list[Round]) -> None:
+    def values(self, learning: Learning, history: History) -> None:
         """See ``Stage``."""
-        from nmoe_sim.nmoe.cohort import unstack
-
-        model = learning.scenario.model
-        settings = {**settings_of(self), "top_k": model.top_k, "combine": model.combine}
+        model, learning.peers = learning.model, history.peers
+        settings = {**self.settings(history), "top_k": model.top_k, "combine": model.combine}
         values = learning.store.compute(
-            STAGE, settings, lambda: checked_values(learning, STAGE, lambda: self.train(learning))
+            STAGE,
+            settings,
+            lambda checkpoint: checked_values(learning, STAGE, self._train(learning, history, checkpoint).tensors()),
         )
-        device = learning.data.test_x.device
-        names = learning.gate.state_dict()
-        learning.gates = unstack({name: values[name].to(device) for name in names})
-        learning.record_rounds(STAGE, rounds, values["losses"].numpy().astype(np.float64))
-        points = {int(r): float(v) for r, v in values["curve.accuracy_nmoe"].tolist()}
-        learning.record_curve(STAGE, rounds, "accuracy_nmoe", points)
+        outcome = Outcome.from_tensors(values, learning.data.test_x.device)
+        learning.gates = [outcome.state(client) for client in range(len(learning.clients))]
+        learning.record_history(STAGE, self, history, outcome)
 
-    def train(self, learning: Learning) -> dict[str, Tensor]:
-        """Compute all rounds; returns stacked gates, losses and the learning curve."""
+    def _train(self, learning: Learning, history: History, checkpoint: Checkpoint) -> Outcome:
+        """Compute all rounds."""
+        clients = range(len(learning.clients))
+
+        def evaluate(version: int, memory: Memory) -> dict[str, float]:
+            if not is_evaluated(version, len(history.steps), self.evaluate_every):
+                return {}
+            gates = [whole(memory.models, memory.personal, client) for client in clients]
+            return {"accuracy_nmoe": learning.nmoe_accuracy(gates)}
+
+        memory = self.replay(
+            learning,
+            STAGE,
+            f"stage 3: gate ({self.title})",
+            history,
+            HeadLearner(
+                learning,
+                STAGE,
+                self.optimizer,
+                self.rounds,
+                self._head(learning),
+                lambda works: self._loss(learning, works),
+            ),
+            [learning.gate.state_dict()] * len(clients),
+            self._moved(learning)[0],
+            evaluate,
+            checkpoint,
+        )
+        return Outcome.of(memory, len(history.works))
+
+    def _head(self, learning: Learning) -> nn.Module:
+        """Return the module that is trained, with the gate's parameters; ``_loss`` sees what it returns."""
+        return learning.gate
+
+    def _loss(self, learning: Learning, works: Sequence[Work]) -> HeadLoss:
+        """Return the loss of a cohort: the mixture's own, with noise on the scores, and the regularisers."""
         import torch
 
-        from nmoe_sim.nmoe.cohort import average, stack, unstack
         from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
-        from nmoe_sim.nmoe.randomness import torch_generator
-        from nmoe_sim.nmoe.stacked import HeadBatch, train_heads
 
-        data, model, streams = learning.data, learning.scenario.model, learning.simulation.streams
+        clients = [work.client for work in works]
+        labels = torch.cat([learning.data.train_y[client] for client in clients])
+        outputs = torch.cat([learning.train_outputs[client] for client in clients])
+        model, streams = learning.model, learning.simulation.streams
         top_k = self.mixture_size(model.top_k, len(learning.clients))
-        labels, outputs = torch.cat(data.train_y), torch.cat(learning.train_outputs)
-        stacked = stack([learning.gate.state_dict()] * len(learning.clients))
-        synchronised = list(self._synchronised(learning.gate.state_dict()))
-        evaluated = set(evaluated_rounds(self.rounds, self.evaluate_every))
-        losses, points = [], {}
-
-        def noise(batch: HeadBatch, like_ABN: Tensor) -> Tensor:
-            """Draw each client's noise from a stream of its own, whoever else is in the batch."""
-            noise_ABN = torch.zeros(like_ABN.shape, dtype=like_ABN.dtype)
-            widths = batch.mask_AB.sum(dim=1).tolist()
-            for i, (client, width) in enumerate(zip(batch.clients_A.tolist(), widths, strict=True)):
-                generator = torch_generator(streams, "gate_noise", client, number, batch.step)
-                noise_ABN[i, :width] = torch.randn((width, like_ABN.shape[-1]), generator=generator)
-            return noise_ABN.to(like_ABN.device)
+        available_WN = self.available(learning, works)
 
         def loss(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
+            scores_ABN = out_ABN + self.noise_std * score_noise(streams, works, batch, out_ABN)
+            scores_ABN = scores_ABN.masked_fill(~available_WN[batch.clients_A].unsqueeze(1), -torch.inf)
             values_AB = mixture_loss(
-                out_ABN + self.noise_std * noise(batch, out_ABN),
-                outputs[batch.rows_AB],
-                labels[batch.rows_AB],
-                top_k=top_k,
-                how=model.combine,
+                scores_ABN, outputs[batch.rows_AB], labels[batch.rows_AB], top_k=top_k, how=model.combine
             )
-            return masked_mean(values_AB, batch.mask_AB)
+            return masked_mean(values_AB, batch.mask_AB) + self.regularisers(scores_ABN, top_k, batch.mask_AB)
 
-        with learning.progress("stage 3: gate (FedGate)", self.rounds) as advance:
-            for number in range(self.rounds):
-                stacked, loss_N = train_heads(
-                    learning.gate,
-                    stacked,
-                    learning.train_h,
-                    batch_plans(learning, STAGE, self.sgd, number),
-                    loss,
-                    self.sgd,
-                    lr_scale=self.sgd.lr_scale(number, self.rounds),
-                )
-                if synchronised:
-                    mean = average(unstack(stacked), learning.weights, synchronised)
-                    stacked.update({name: tensor.expand_as(stacked[name]).clone() for name, tensor in mean.items()})
-                losses.append(loss_N)
-                if number in evaluated:
-                    points[number] = learning.nmoe_accuracy(unstack(stacked))
-                advance()
-        return {**stacked, "losses": torch.from_numpy(np.stack(losses)), "curve.accuracy_nmoe": curve(points)}
+        return loss
+
+    def available(self, learning: Learning, works: Sequence[Work]) -> Tensor:
+        """Return which experts each work trains on, bool (W, N)."""
+        import torch
+
+        everybody = range(len(learning.clients))
+        available_WN = torch.zeros((len(works), len(everybody)), dtype=torch.bool)
+        for row, work in zip(available_WN, works, strict=True):
+            pool = everybody if learning.peers is None else learning.peers[work.client]
+            row[self.peers_of(learning, work.client, work.counter, pool)] = True
+        return available_WN.to(learning.data.test_x.device)
+
+    def regularisers(self, scores_ABN: Tensor, top_k: int, mask_AB: Tensor) -> Tensor:
+        """Return what is added to each client's loss (A,), of scores that are -inf where an expert isn't available."""
+        from nmoe_sim.nmoe.losses import load_balance_loss, masked_mean, z_loss
+
+        added_A = scores_ABN.new_zeros(len(scores_ABN))
+        if self.load_balance:
+            # the loss's factor is the number of all experts; here it is that of the available ones
+            share_A = scores_ABN[:, 0].isfinite().to(scores_ABN).mean(dim=-1)
+            added_A = added_A + self.load_balance * share_A * load_balance_loss(scores_ABN, top_k, mask_AB)
+        if self.z_loss:
+            added_A = added_A + self.z_loss * masked_mean(z_loss(scores_ABN), mask_AB)
+        return added_A
+
+
+def score_noise(streams: RandomStreams, works: Sequence[Work], batch: HeadBatch, like_ABN: Tensor) -> Tensor:
+    """Draw standard normal noise on scores, each client's from a stream of its own, whoever else is in the batch."""
+    import torch
+
+    from nmoe_sim.nmoe.randomness import torch_generator
+
+    noise_ABN = torch.zeros(like_ABN.shape, dtype=like_ABN.dtype)
+    widths = batch.mask_AB.sum(dim=1).tolist()
+    for i, (position, width) in enumerate(zip(batch.clients_A.tolist(), widths, strict=True)):
+        work = works[position]
+        generator = torch_generator(streams, "gate_noise", work.client, work.counter, batch.step)
+        noise_ABN[i, :width] = torch.randn((width, like_ABN.shape[-1]), generator=generator)
+    return noise_ABN.to(like_ABN.device)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.errors import RunError
-from nmoe_sim.training.rounds import Round, StageClock, Steps
+from nmoe_sim.training.clock import StageClock
+from nmoe_sim.training.federation.history import History
+from nmoe_sim.training.gating import Gating, TrainedGates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nmoe_sim.nmoe.cohort import State
-    from nmoe_sim.nmoe.optimizer import SGD
     from nmoe_sim.nmoe.values import ValueStore
-    from nmoe_sim.scenario.scenario import Scenario
+    from nmoe_sim.scenario.scenario import ModelSection, Scenario
     from nmoe_sim.scenario.spec import Spec
+    from nmoe_sim.training.federation.memory import Outcome
+    from nmoe_sim.training.federation.stage import FederatedStage
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 """progress(label, total) as a context gives a function to call after each step."""
@@ -38,11 +41,11 @@ class ClientData:
     """Data as the clients hold it."""
 
     train_x: list[Tensor]
-    """Images of each client, (n_i, C, H, W)."""
+    """Images of each client as it sees them, (n_i, C, H, W)."""
     train_y: list[Tensor]
     """Labels of each client, (n_i,)."""
     test_x: Tensor
-    """Common test set, (T, C, H, W)."""
+    """Common test set, each sample as the client sees it whose local test set it is in, (T, C, H, W)."""
     test_y: Tensor
     """Its labels, (T,)."""
     test_parts: list[NDArray[np.int64]]
@@ -51,7 +54,7 @@ class ClientData:
     digest: str
     """Hash of the data set."""
     split_digest: str
-    """Hash of who holds which training samples."""
+    """Hash of who holds which training samples, and of how they look to whom."""
 
     @property
     def num_train(self) -> list[int]:
@@ -84,6 +87,8 @@ class Learning:
     """
 
     scenario: Scenario
+    model: ModelSection
+    """The scenario's model as its methods of training reshape it."""
     simulation: Simulation
     clients: Sequence[str]
     server: str
@@ -102,12 +107,23 @@ class Learning:
     """Features of each client's training samples, (n_i, D)."""
     test_h: Tensor | None = None
     """Features of the test set, (T, D)."""
+    heads: list[State] = field(default_factory=list)
+    """What stage 1 trained on top of the extractor, for each client; a method that has none leaves it as built."""
     experts: list[State] = field(default_factory=list)
     train_outputs: list[Tensor] = field(default_factory=list)
     """Logits of every expert for each client's training samples, (n_i, N, C)."""
     test_outputs: Tensor | None = None
     """Logits of every expert for the test set, (N, T, C)."""
     gates: list[State] = field(default_factory=list)
+    gating: Gating | None = None
+    """How clients score experts; None: by ``gates``."""
+    peers: Sequence[Sequence[int]] | None = None
+    """Experts that each client may ask, its own among them; None: all. The others' scores are -inf."""
+
+    @property
+    def has_values(self) -> bool:
+        """Tell whether tensors have content; if not, only the clock can go."""
+        return not self.data.test_x.is_meta
 
     @property
     def tested_h(self) -> Tensor:
@@ -121,20 +137,52 @@ class Learning:
         assert self.test_outputs is not None
         return self.test_outputs
 
-    def nmoe_accuracy(self, gates: Sequence[State]) -> float:
-        """Return ``accuracy_nmoe`` on the global test set, mean over clients."""
-        from nmoe_sim.nmoe.evaluate import gate_scores, nmoe_accuracy
+    def test_scores(self) -> Tensor:
+        """Return how every client scores every expert for the test set, (N, T, E)."""
+        import torch
 
-        model = self.scenario.model
+        outputs_TEC = self.tested_outputs.transpose(0, 1)
+        gating, labels = self._gating, self.data.test_y
+        rows = [gating.scores(i, self.tested_h, outputs_TEC, labels) for i in range(len(self.clients))]
+        return torch.stack([self._among_peers(i, scores_TE) for i, scores_TE in enumerate(rows)])
+
+    def train_scores(self, client: int, rows: Tensor, *, local: bool) -> Tensor:
+        """Return how a client scores every expert for training samples, its own or rows of all clients' together."""
+        import torch
+
+        if local:
+            tables = self.train_h[client], self.train_outputs[client], self.data.train_y[client]
+        else:
+            tables = torch.cat(self.train_h), torch.cat(self.train_outputs), torch.cat(self.data.train_y)
+        return self._among_peers(client, self._gating.scores(client, *(table[rows] for table in tables)))
+
+    def _among_peers(self, client: int, scores_BE: Tensor) -> Tensor:
+        """Return scores with -inf for the experts that a client may not ask."""
+        if self.peers is None:
+            return scores_BE
+        is_strange = np.ones(scores_BE.shape[-1], dtype=bool)
+        is_strange[list(self.peers[client])] = False
+        return scores_BE.masked_fill(scores_BE.new_tensor(is_strange).bool(), -np.inf)
+
+    @property
+    def _gating(self) -> Gating:
+        return TrainedGates(self.gate, self.gates) if self.gating is None else self.gating
+
+    def nmoe_accuracy(self, gates: Sequence[State]) -> float:
+        """Return ``accuracy_nmoe`` of gates on the global test set, mean over clients."""
+        from nmoe_sim.nmoe.evaluate import nmoe_accuracy
+
+        model, labels = self.model, self.data.test_y
+        outputs_TEC, gating = self.tested_outputs.transpose(0, 1), TrainedGates(self.gate, gates)
         values = [
             nmoe_accuracy(
-                gate_scores(self.gate, [gate], self.tested_h)[0],
+                self._among_peers(i, gating.scores(i, self.tested_h, outputs_TEC, labels)),
                 self.tested_outputs,
-                self.data.test_y,
+                labels,
                 top_k=model.top_k,
                 how=model.combine,
             )
-            for gate in gates
+            for i in range(len(gates))
         ]
         return float(np.mean(values))
 
@@ -148,24 +196,37 @@ class Learning:
         """Return the clock of a stage."""
         return StageClock(self.simulation, stage, self.clients, self.server)
 
-    def record_rounds(self, stage: str, rounds: Sequence[Round], losses: NDArray[np.float64]) -> None:
-        """Write ``rounds`` rows; ``losses`` is (rounds, clients)."""
-        for number, (book, loss) in enumerate(zip(rounds, losses.tolist(), strict=True)):
-            for i, client in enumerate(self.clients):
-                self.simulation.recorder.add(
-                    "rounds",
-                    stage=stage,
-                    round=number,
-                    client=client,
-                    participated=True,
-                    reason=None,
-                    t_start_s=book.t_start_s,
-                    t_end_s=book.t_end_s[i],
-                    loss=None if np.isnan(loss[i]) else loss[i],
-                    num_samples=self.data.num_train[i],
-                    bytes_down=book.bytes_down[i],
-                    bytes_up=book.bytes_up[i],
-                )
+    def record_history(self, stage: str, spec: FederatedStage, history: History, outcome: Outcome) -> None:
+        """Write a federated stage's ``rounds`` rows, its learning curves, and the privacy that was spent."""
+        self.record_rounds(stage, history, outcome.losses.tolist())
+        for metric, points in outcome.curves.items():
+            for version, value in points.items():
+                self.record_metric(stage, version, history.t_version_s[version], metric, "global", None, value)
+        for version, t_s in enumerate(history.t_version_s):
+            if is_evaluated(version, len(history.steps), spec.evaluate_every):
+                for metric, epsilon in spec.privacy_spent(self, history, version).items():
+                    self.record_metric(stage, version, t_s, metric, "global", None, epsilon)
+
+    def record_rounds(self, stage: str, history: History, losses: Sequence[float]) -> None:
+        """Write ``rounds`` rows; ``losses`` is by work."""
+        for attempt in sorted(history.attempts, key=lambda one: (one.round, one.client)):
+            loss = None if attempt.work is None else losses[attempt.work]
+            self.simulation.recorder.add(
+                "rounds",
+                stage=stage,
+                round=attempt.round,
+                client=self.clients[attempt.client],
+                participated=attempt.version is not None,
+                reason=attempt.reason,
+                t_start_s=attempt.t_start_s,
+                t_end_s=attempt.t_end_s,
+                loss=None if loss is None or np.isnan(loss) else loss,
+                num_samples=self.data.num_train[attempt.client],
+                bytes_down=attempt.bytes_down,
+                bytes_up=attempt.bytes_up,
+                version=attempt.version,
+                staleness=history.staleness(attempt),
+            )
 
     def record_metric(
         self, stage: str, round: int | None, t_s: float, metric: str, split: str, client: str | None, value: float
@@ -175,27 +236,9 @@ class Learning:
             "metrics", stage=stage, round=round, t_s=t_s, metric=metric, split=split, client=client, value=value
         )
 
-    def record_curve(self, stage: str, rounds: Sequence[Round], metric: str, values: Mapping[int, float]) -> None:
-        """Write ``metrics`` rows of a learning curve: by round, the mean over clients on the global test set."""
-        for number, value in values.items():
-            self.record_metric(stage, number, rounds[number].t_closed_s, metric, "global", None, value)
 
-
-class Stage(Protocol):
-    """A stage of training, one of the families ``extractor_training``, ``expert_training``, ``gate_training``.
-
-    The clock goes first: who moves and computes what, when. Then the values, which no time enters.
-    """
-
-    def clock(self, learning: Learning) -> Steps:
-        """Move and run everything of the stage; returns its rounds (``list[Round]``)."""
-
-    def values(self, learning: Learning, rounds: list[Round]) -> None:
-        """Compute the stage's values, put them into ``learning`` and record rounds and metrics."""
-
-
-def checked_values(learning: Learning, stage: str, train: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return what training leaves.
+def checked_values(learning: Learning, stage: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what training leaves: tensors by name, with ``losses`` by work.
 
     Raises
     ------
@@ -204,37 +247,22 @@ def checked_values(learning: Learning, stage: str, train: Callable[[], dict[str,
     """
     import torch
 
-    values = train()
-    broken = [name for name, tensor in values.items() if name != "losses" and not torch.isfinite(tensor).all()]
-    has_samples = torch.tensor([n > 0 for n in learning.data.num_train])
-    if broken or not torch.isfinite(values["losses"][:, has_samples]).all():
+    finite = all(torch.isfinite(tensor).all() for name, tensor in values.items() if name != "losses")
+    if not finite or torch.isinf(values["losses"]).any():
         raise RunError(
             f"training.{stage} diverged: not every loss and weight is finite; "
-            f"lower training.{stage}.sgd.lr or set training.{stage}.sgd.clip_norm"
+            f"lower training.{stage}.optimizer.lr or set training.{stage}.optimizer.clip_norm"
         )
     return values
 
 
-def batch_plans(learning: Learning, stage: str, sgd: SGD, round: int) -> list[list[NDArray[np.int64]]]:
-    """Return each client's batches of one round: a function of stage, client and round."""
-    from nmoe_sim.nmoe.cohort import batches
-
-    return [
-        batches(
-            num_samples,
-            batch_size=sgd.batch_size,
-            epochs=sgd.epochs,
-            rng=learning.simulation.streams.generator(f"batches/{stage}", client, round),
-        )
-        for client, num_samples in enumerate(learning.data.num_train)
-    ]
-
-
-def evaluated_rounds(num_rounds: int, every: int) -> list[int]:
-    """Return the rounds after which a curve is evaluated: each ``every``-th and the last."""
-    return [r for r in range(num_rounds) if (r + 1) % every == 0 or r == num_rounds - 1]
+def is_evaluated(version: int, num_versions: int, every: int) -> bool:
+    """Return whether a learning curve has a point at a version: at each ``every``-th and the last."""
+    return (version + 1) % every == 0 or version == num_versions - 1
 
 
 def settings_of(*specs: Spec) -> dict[str, object]:
-    """Return specs as JSON values, for the key of stored values."""
-    return {type(spec).__name__: spec.model_dump(mode="json") for spec in specs}
+    """Return specs as JSON values, with the kinds they hold, for the key of stored values."""
+    from nmoe_sim.scenario.dump import resolve_spec
+
+    return {type(spec).__name__: resolve_spec(spec, portable=True) for spec in specs}

@@ -25,8 +25,8 @@ training:
     projector_hidden: [16]
     projector_dim: 8
     correlation_noise_std: 0.01
-    sgd: {batch_size: 16, momentum: 0.9, clip_norm: 1, schedule: cosine}
-  experts: {sgd: {epochs: 2}}
+    optimizer: {batch_size: 16, momentum: 0.9, clip_norm: 1, schedule: cosine}
+  experts: {optimizer: {epochs: 2}}
   gate: {rounds: 2, exchange: outputs}
 placement: {kind: random}
 inference: {duration_s: 3, deadline_s: 0.02, at_deadline: combine, samples: local, routing: {kind: random}}
@@ -39,9 +39,9 @@ data: {kind: digits, partition: {kind: shards}}
 topology: {kind: cell, num_devices: 6, sidelink_range_m: 100}
 model: {extractor: {kind: mlp, hidden: [512], num_features: 128}, expert: {hidden: [256]}}
 training:
-  extractor: {kind: fedce, rounds: 1, sgd: {batch_size: 256}}
-  experts: {sgd: {epochs: 1, batch_size: null}}
-  gate: {rounds: 2, sgd: {batch_size: null}}
+  extractor: {kind: fedce, rounds: 1, optimizer: {batch_size: 256}}
+  experts: {optimizer: {epochs: 1, batch_size: null}}
+  gate: {rounds: 2, optimizer: {batch_size: null}}
 placement: {kind: milp}
 inference: {duration_s: 3, arrivals: {rate_hz: 30}, routing: {kind: top_k}}
 """
@@ -64,14 +64,32 @@ radio:
 model: {top_k: 3, extractor: {kind: mlp, hidden: [8], num_features: 4096}, expert: {hidden: [4]}}
 training:
   extractor: {kind: fedce, rounds: 1}
-  experts: {sgd: {epochs: 1}}
+  experts: {optimizer: {epochs: 1}}
   gate: {kind: fedgate, rounds: 1}
 inference: {duration_s: 2, arrivals: {kind: poisson, rate_hz: 6}}
+"""
+# Devices that go away, come back and run empty, at clock frequencies of their own.
+AWAY = """\
+name: away
+seed: 4
+data: {kind: digits, max_train: 120, max_test: 60, partition: {kind: iid}}
+topology: {kind: disc, num_devices: 5, radius_m: 40, range_m: 60}
+faults: {kind: on_off, mean_up_s: 1, mean_down_s: 0.2}
+devices:
+  - {profile: phone, battery_j: 0.8, count: 2, dvfs: {kind: deadline, kappa: 1.0e-26}}
+  - {profile: phone, battery_j: 50, initial_charge: 0.1, dvfs: {kind: energy_optimal, static_w: 0.5}}
+radio: {bandwidth_hz: 1e6, retry: {max_training_retries: 5}}
+model: {extractor: {kind: mlp, hidden: [8], num_features: 8}, expert: {hidden: [4]}}
+training:
+  extractor: {kind: fedce, rounds: 2}
+  experts: {optimizer: {epochs: 1}}
+  gate: {kind: fedgate, rounds: 1}
+inference: {duration_s: 4, deadline_s: 0.1, at_deadline: combine, arrivals: {kind: poisson, rate_hz: 8}}
 """
 ALL_IN_ONE_PROCESS = """\
 import sys
 from nmoe_sim.cli import main
-for name in ("cnn", "wide", "moving", "tiny"):
+for name in ("cnn", "wide", "moving", "away", "tiny"):
     if status := main(["run", f"{name}.yaml", "--out", f"{sys.argv[1]}/{name}", "--quiet"]):
         sys.exit(status)
 """
@@ -83,9 +101,10 @@ MACHINES = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, fashion_files):
-    """Four scenarios, each run in two processes that differ in all that mustn't matter."""
+    """Five scenarios, each run in two processes that differ in all that mustn't matter."""
     folder = tmp_path_factory.mktemp("determinism")
-    texts = {"cnn": CNN.replace("DIRECTORY", str(fashion_files)), "wide": WIDE, "moving": MOVING, "tiny": TINY}
+    texts = {"cnn": CNN.replace("DIRECTORY", str(fashion_files)), "wide": WIDE, "moving": MOVING}
+    texts |= {"away": AWAY, "tiny": TINY}
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
     for machine, environment in MACHINES.items():
@@ -96,7 +115,7 @@ def runs(tmp_path_factory, fashion_files):
     return folder
 
 
-@pytest.mark.parametrize("scenario", ["cnn", "wide", "moving", "tiny"])
+@pytest.mark.parametrize("scenario", ["cnn", "wide", "moving", "away", "tiny"])
 @pytest.mark.parametrize("part", ["tables", "values", "summary.json", "scenario.yaml"])
 def test_two_processes_write_the_same_bytes(runs, scenario, part):
     one, two = (listing(runs / machine / scenario) for machine in MACHINES)
@@ -119,6 +138,9 @@ def test_the_scenarios_exercise_what_could_differ(runs):
     assert {"delivered", "link_down"} <= set(moving["transfers"]["outcome"])
     assert moving["transfers"]["retransmissions"].sum() > 0
     assert moving["transfers"]["attempt"].max() > 0
+    away = load_run(runs / "one" / "away").tables
+    assert set(away["outages"]["reason"]) == {"battery", "churn"}
+    assert {"completed", "client_down"} <= set(away["requests"]["outcome"])
 
 
 @pytest.mark.parametrize(

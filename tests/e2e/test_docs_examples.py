@@ -45,5 +45,6 @@ def test_example_runs_and_makes_a_difference(family: str, base: dict[str, pd.Dat
     assert changed, f"a run with {added} is no other than one without"
     requests = tables["requests"]
     assert len(requests)
-    assert (requests["outcome"] == "completed").all()
-    assert np.isfinite(requests["latency_s"]).all()
+    completed = requests["outcome"] == "completed"
+    assert completed.mean() > 0.9 if family == "faults" else completed.all()
+    assert np.isfinite(requests["latency_s"][completed]).all()

@@ -1,4 +1,4 @@
-"""The pages on cells and on topologies, followed: their files, and their scripts on shipped scenarios made small."""
+"""Pages of the how-to, followed: their files, and their scripts on shipped scenarios made small."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, Outcome
 
-from nmoe_sim import load_scenario, run
+from nmoe_sim import load_run, load_scenario, run
 from nmoe_sim.checks import check
 from nmoe_sim.errors import InputError
 
@@ -20,7 +20,7 @@ SMALL: dict[str, Any] = {
     "data.max_train": 300,
     "data.max_test": 100,
     "training.extractor.rounds": 1,
-    "training.experts.sgd.epochs": 1,
+    "training.experts.optimizer.epochs": 1,
     "training.gate.rounds": 1,
     "inference.duration_s": 2.0,
 }
@@ -70,7 +70,7 @@ def test_reuse_of_the_band(folder: Path, cli: Callable[..., Outcome], capsys: py
     small = (
         "  data: {max_train: 300, max_test: 100}\n"
         "  topology: {num_devices: 6}\n"
-        "  training: {extractor: {rounds: 1}, experts: {sgd: {epochs: 1}}, gate: {rounds: 1}}\n"
+        "  training: {extractor: {rounds: 1}, experts: {optimizer: {epochs: 1}}, gate: {rounds: 1}}\n"
         "  inference: {duration_s: 0.5, arrivals: {rate_hz: 4}}\n"
     )
     text, num_changes = re.subn(r"  inference: .*\n", small, text)
@@ -127,3 +127,54 @@ def test_topology_of_a_file(folder: Path, cli: Callable[..., Outcome]) -> None:
     wrong = cli("check", "street.yaml")
     assert wrong.status == 2
     assert f"```text\n{wrong.err}```" in (HOW_TO / "network.md").read_text()
+
+
+def test_who_holds_what(folder: Path, cli: Callable[..., Outcome], capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown("data.md", "skewed.yaml")
+    base = "extends: examples/small.yaml"
+    assert base in text
+    Path("skewed.yaml").write_text(text.replace(base, f"extends: {REPOSITORY / 'examples' / 'small.yaml'}"))
+    done = cli("run", "skewed.yaml", "--quiet", "--set", "inference.duration_s=0.5")
+    assert done.status == 0, done.err
+    Path("skewed.py").write_text(shown("data.md", "skewed.py"))
+    tables = runpy.run_path("skewed.py")["tables"]
+    assert "-48°" in capsys.readouterr().out
+    assert Path("skewed.svg").stat().st_size > 5000
+    held = tables["partition"].groupby("client")["num_train"].sum().sort_values(ascending=False)
+    assert held.min() >= 20
+    assert (held.iloc[0] - 20) / (held.iloc[-1] - 20) == pytest.approx(5**1.2, rel=0.05)
+
+
+def test_the_page_on_data_knows_every_kind() -> None:
+    from nmoe_sim.families import families
+
+    page = (HOW_TO / "data.md").read_text()
+    for family in ("dataset", "partition", "feature_skew"):
+        for kind in families()[family]:
+            assert re.search(rf"^\|[^|]*`{kind}`", page, re.MULTILINE), kind
+
+
+def test_settings_of_a_federated_stage(folder: Path, cli: Callable[..., Outcome]) -> None:
+    text = shown("training.md", "federated.yaml")
+    base = "extends: examples/small.yaml"
+    assert base in text
+    Path("federated.yaml").write_text(text.replace(base, f"extends: {REPOSITORY / 'examples' / 'small.yaml'}"))
+    done = cli("run", "federated.yaml", "--quiet", "--set", "inference.duration_s=0.5")
+    assert done.status == 0, done.err
+    rounds = load_run("runs/federated").tables["rounds"]
+    rounds = rounds[rounds["stage"] == "extractor"]
+    assert rounds["staleness"].max() == 1, "late updates are kept"
+    assert {"not_selected", "busy", "unfinished"} <= set(rounds["reason"].dropna())
+
+
+def test_the_page_on_training_knows_every_kind() -> None:
+    from nmoe_sim.families import families
+    from nmoe_sim.training.federation.stage import FederatedStage
+
+    page, known = (HOW_TO / "training.md").read_text(), families()
+    for family in ("protocol", "selection", "local_update", "server_update", "compression", "privacy"):
+        [row] = re.findall(rf"^\| \[`{family}`\].*$", page, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", row)) == {family, *known[family]}
+    [takers] = re.findall(r"each on its own; (.*?) all take them", page, re.DOTALL)
+    stages = {**known["extractor_training"], **known["gate_training"]}
+    assert set(re.findall(r"`(\w+)`", takers)) == {k for k, cls in stages.items() if issubclass(cls, FederatedStage)}

@@ -353,7 +353,7 @@ def test_option(cli, tiny, what, name):
         (["run", "tiny.yaml", "tiny.yaml"], "tiny.yaml"),
         (["check", "tiny.yaml/x.yaml"], "tiny.yaml/x.yaml"),
         (["check", "nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["check", "nowhere"], "shipped are fashion_mnist, handover, mesh"),
+        (["check", "nowhere"], "shipped are channel_aware, fashion_mnist, handover, mesh"),
         (["check", "."], "a directory"),
         (["check", ""], "error: "),
         (["schema", "extra"], "extra"),
@@ -440,13 +440,13 @@ FASHION = [
 @pytest.mark.parametrize("name", ["run", "place"])
 @pytest.mark.parametrize("setting", ["data.directory=here", "data.directory=/no/such/folder", "data.directory=null"])
 def test_missing_data(cli, tiny, monkeypatch, name, setting):
-    from nmoe_sim.nmoe import datasets
+    from nmoe_sim.nmoe.datasets import files
 
     monkeypatch.setenv("HOME", str(tiny.parent))
     monkeypatch.setenv("NMOE_SIM_DATA_DIR", "elsewhere")
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.setattr(datasets, "_SYSTEM_FOLDER", tiny.parent / "system")  # the machine may have the data
-    refuses(cli, tiny.parent, *COMMANDS[name], "tiny.yaml", *FASHION, "--set", setting, saying="fashion-mnist")
+    monkeypatch.setattr(files, "_SYSTEM_FOLDER", tiny.parent / "system")  # the machine may have the data
+    refuses(cli, tiny.parent, *COMMANDS[name], "tiny.yaml", *FASHION, "--set", setting, saying="fashion_mnist")
 
 
 @pytest.mark.parametrize("name", ["run", "place"])
@@ -477,7 +477,7 @@ def test_cuda_where_there_is_none(cli, tiny, monkeypatch, name):
         "inference.duration_s=1e-30",
         "inference.deadline_s=1e-30",
         "inference.arrivals.rate_hz=1e-30",
-        "training.extractor.sgd.lr=1e30",
+        "training.extractor.optimizer.lr=1e30",
         "seed=9223372036854775807",
         "radio.bandwidth_hz=1e11",
         "radio.tx_power_dbm=0",

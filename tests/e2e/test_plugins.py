@@ -218,6 +218,103 @@ def test_a_policy_may_answer_in_numpy(cli, tiny):
     assert set(load_run("out").tables["requests"]["experts"].str.len()) == {2}
 
 
+PLAIN_MODULES = """
+from typing import ClassVar
+
+from torch import nn
+
+from nmoe_sim.nmoe.experts import ExpertSpec
+from nmoe_sim.nmoe.extractors import ExtractorSpec
+from nmoe_sim.nmoe.gates import GateSpec
+from nmoe_sim.nmoe.modules import Gate, seeded
+
+
+class Net(nn.Module):
+    def __init__(self, num_in, num_out):
+        super().__init__()
+        self.conv = nn.Conv2d(num_in, 4, 3, stride=2, padding=1)
+        self.out = nn.Linear(4 * 4 * 4, num_out)
+
+    def forward(self, x):
+        return self.out(self.conv(x).relu().flatten(1))
+
+
+class MyExtractor(ExtractorSpec):
+    kind: ClassVar[str] = "mine"
+
+    def build(self, input_shape, generator):
+        return seeded(lambda: Net(input_shape[0], self.num_features), generator)
+
+
+class MyExpert(ExpertSpec):
+    kind: ClassVar[str] = "mine"
+
+    def build(self, num_features, num_classes, generator):
+        return seeded(lambda: nn.Sequential(nn.Tanh(), nn.Linear(num_features, num_classes)), generator)
+
+
+class MyGate(GateSpec):
+    kind: ClassVar[str] = "mine"
+
+    def build(self, num_features, num_experts, generator):
+        return Gate(seeded(lambda: nn.Linear(num_features, num_experts, bias=False), generator))
+
+
+FAMILIES = {"extractor": [MyExtractor], "expert": [MyExpert], "gate": [MyGate]}
+"""
+PLAIN_OPTIONS = [
+    *("--plugin", "plain.py", "--set", "model.extractor={kind: mine, num_features: 8}"),
+    *("--set", "model.expert={kind: mine}", "--set", "model.gate={kind: mine}"),
+]
+
+
+def test_plain_modules_are_counted_and_repeat(cli, tiny):
+    """FLOP and bytes of modules that declare nothing are in the tables; two runs are the same bytes."""
+    import torch
+
+    Path("plain.py").write_text(PLAIN_MODULES)
+    for out in ("one", "two"):
+        outcome = cli("run", "tiny.yaml", "--out", out, "--quiet", *PLAIN_OPTIONS)
+        assert (outcome.status, outcome.err) == (0, "")
+        torch.rand(1)  # the global state moves on
+    one, two = (load_run(out).tables for out in ("one", "two"))
+    assert all(one[name].equals(two[name]) for name in one)
+    features_flop = 2 * (16 * 9 * 4 + 64 * 8)
+    compute, transfers = one["compute"], one["transfers"]
+    asked = compute[compute["request_id"].notna()].groupby("kind")["flop"].max()
+    assert asked["features"] == features_flop
+    assert asked["gate"] == 2 * 8 * 3
+    assert asked["expert"] == 2 * 8 * 10
+    moved = transfers[transfers["stage"].notna()].groupby("kind")["n_bytes"].agg(set)
+    extractor = 4 * (10 * 4 + 65 * 8)
+    assert moved["model_down"] == {extractor + 4 * 9 * 10, extractor, 4 * 8 * 3}  # with head, without, and the gate
+    assert 4 * 9 * 10 in moved["expert"]
+
+
+@pytest.mark.parametrize(
+    ("change", "part", "message"),
+    [
+        (("self.num_features)", "self.num_features + 1)"), "extractor", "shape (2, 8), and it returns shape (2, 9);"),
+        (("num_features, num_classes)", "num_features, 4)"), "expert", "shape (2, 10), and it returns shape (2, 4);"),
+        (("num_experts, bias", "2, bias"), "gate", "shape (2, 3), and it returns shape (2, 2); change its last layer"),
+        (("4 * 4 * 4,", "4 * 4 * 5,"), "extractor", "fails on a batch of shape (2, 1, 8, 8) (plain.py, line 19): Run"),
+        (("nn.Tanh()", "nn.Dropout()"), "expert", "draws random numbers (bernoulli_: a dropout?)"),
+        (("seeded(lambda: Net(input_shape[0], self.num_features), generator)", "Net(1, self.num_features)"),
+         "extractor", "draws 'conv.weight' from torch's global generator, so that no run could be repeated; "),
+    ],
+)  # fmt: skip
+def test_a_module_no_run_could_use_is_refused_in_words(cli, tiny, change, part, message):
+    assert change[0] in PLAIN_MODULES
+    Path("plain.py").write_text(PLAIN_MODULES.replace(*change))
+    outcome = cli("run", "tiny.yaml", "--out", "out", "--quiet", *PLAIN_OPTIONS)
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"error: --set model.{part}=")
+    assert f": model.{part}: " in outcome.err
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not Path("out/manifest.json").exists()
+
+
 BATCH_NORM = """\
 from typing import ClassVar
 
@@ -230,10 +327,10 @@ class Normalised(ExtractorSpec):
     def build(self, input_shape, generator):
         from torch import nn
 
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, self.num_features), nn.BatchNorm1d(self.num_features))
+        from nmoe_sim.nmoe.modules import linear
 
-    def num_parameters(self, input_shape):
-        return 67 * self.num_features
+        layer = linear(64, self.num_features, generator)
+        return nn.Sequential(nn.Flatten(), layer, nn.BatchNorm1d(self.num_features))
 
 
 FAMILIES = {"extractor": [Normalised]}
@@ -245,7 +342,8 @@ def test_a_backbone_with_batch_statistics_is_refused_in_words(cli, tiny):
     outcome = cli(
         "run", "tiny.yaml", "--out", "out", "--plugin", "norm.py", "--set", "model.extractor={kind: normalised}"
     )
-    assert outcome.status in (1, 2)
+    assert outcome.status == 2
     assert outcome.err.startswith("error: ")
+    assert "normalises over the batch in '2', BatchNorm1d" in outcome.err
     assert outcome.err.count("\n") == 1
     assert not Path("out/manifest.json").exists()

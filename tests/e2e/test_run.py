@@ -52,7 +52,7 @@ TABLES = {
     },
     "rounds": {
         "text": "stage client reason",
-        "int": "round num_samples bytes_down bytes_up",
+        "int": "round num_samples bytes_down bytes_up version staleness",
         "bool": "participated",
         "float": "t_start_s t_end_s loss",
     },
@@ -73,6 +73,10 @@ TABLES = {
         "text": "device from_station to_station",
         "float": "t_s interruption_s",
         "int": "num_aborted",
+    },
+    "outages": {
+        "text": "device reason",
+        "float": "t_down_s t_up_s",
     },
     "placement": {
         "int": "expert bytes",
@@ -136,7 +140,7 @@ def test_table(finished, name):
     expected = {column: TYPES[kind] for kind, columns in TABLES[name].items() for column in columns.split()}
     assert expected.items() <= types.items()
     num_rows = pq.read_metadata(path / "tables" / f"{name}.parquet").num_rows
-    assert (num_rows > 0) == (name != "handovers")  # nobody moves here
+    assert (num_rows > 0) == (name not in ("handovers", "outages"))  # nobody moves or goes away here
 
 
 def test_manifest(finished):

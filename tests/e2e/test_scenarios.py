@@ -20,7 +20,7 @@ SHORT = (
     "data.max_train=300",
     "data.max_test=100",
     "training.extractor.rounds=1",
-    "training.experts.sgd.epochs=1",
+    "training.experts.optimizer.epochs=1",
     "training.gate.rounds=1",
 )
 Run = Callable[..., RunResult]
@@ -202,6 +202,33 @@ def test_mmwave_beams_give_the_gain_of_their_arrays(run):
     most_db = 2 * 8 + 10 * math.log10(64 * 4)
     assert lossless_db.max() <= most_db + 1e-9
     assert lossless_db.min() >= most_db - 4 * 0.25
+
+
+# --- analog features -----------------------------------------------------------------------------------
+
+
+def test_a_gate_that_looks_asks_experts_that_are_heard(run):
+    """At low power features drown in noise; who looks at the channel asks nearer experts, and is right more often."""
+    training = ("data.max_train=1000", "data.max_test=400", "training.experts.optimizer.epochs=10")
+    training += ("training.extractor.rounds=10", "training.gate.rounds=20")
+    low = ("radio.tx_power_dbm=0", "radio.base_station_tx_power_dbm=10", "inference.duration_s=10")
+    blind = ("model.gate.kind=mlp", "training.gate={kind: fedgate}")
+    looking, not_looking = (run("channel_aware", *training, *low, *more) for more in ((), blind))
+    balanced(looking)
+    assert mean_snr_db(looking) > mean_snr_db(not_looking) + 0.5
+    right = [result.tables["requests"]["correct"].mean() for result in (looking, not_looking)]
+    assert right[0] > right[1] + 0.01
+    features = on_air(looking).query("kind == 'features' and request_id.notna()")
+    assert set(features["n_bytes"]) == {8 * 32 // 2}
+    np.testing.assert_allclose(features["airtime_s"], 32 / 2 / 20e6)  # whatever the channel
+
+
+def mean_snr_db(result: RunResult) -> float:
+    """Return the mean SNR of the links that requests' features went over; the client's own device counts as 30 dB."""
+    requests, features = result.tables["requests"], on_air(result).query("kind == 'features' and request_id.notna()")
+    num_own = sum((row.hosts == row.client).sum() for row in requests.itertuples())
+    seen_db = features.loc[features["hop"] == 0, "sinr_db"].clip(-10, 30)
+    return (seen_db.sum() + 30.0 * num_own) / (len(seen_db) + num_own)
 
 
 # --- somebody else's channel ---------------------------------------------------------------------------

@@ -246,7 +246,7 @@ REFUSED = {
     "no such data": (
         "name: s\nbase: tiny.yaml\nlist: [{data: {kind: fashion_mnist, directory: no}, model.extractor.kind: cnn}]\n",
         [],
-        "no folder holds the four files",
+        "no folder holds fashion_mnist",
     ),
     "no workers": ("name: s\nbase: tiny.yaml\n", ["--workers", "0"], "error: argument --workers: must be a whole"),
     "many workers": ("name: s\nbase: tiny.yaml\n", ["--workers", "x"], "error: argument --workers: must be a whole"),
@@ -258,9 +258,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_wrong_input_leaves_nothing_behind(cli, tiny, monkeypatch, what):
-    from nmoe_sim.nmoe import datasets
+    from nmoe_sim.nmoe.datasets import files
 
-    monkeypatch.setattr(datasets, "_SYSTEM_FOLDER", tiny.parent / "system")
+    monkeypatch.setattr(files, "_SYSTEM_FOLDER", tiny.parent / "system")
     monkeypatch.setenv("XDG_DATA_HOME", str(tiny.parent))
     monkeypatch.delenv("NMOE_SIM_DATA_DIR", raising=False)
     text, options, saying = REFUSED[what]

@@ -152,8 +152,8 @@ def test_half_the_band_at_the_same_power_density_takes_twice_the_airtime(sizes, 
 def test_nr_with_more_bandwidth_at_the_same_power_density_is_not_slower(distance_m) -> None:
     """At the same power NR may be: power spread over more resource blocks can fall below the last scheme."""
     ends_s = []
-    for mhz in (5, 10, 20, 40, 100):
-        dbm = 10 + 10 * math.log10(mhz / 5)
+    for mhz, num_blocks in ((5, 11), (10, 24), (20, 51), (40, 106), (100, 273)):
+        dbm = 10 + 10 * math.log10(num_blocks / 11)  # the same for each resource block
         rows = uplinks({**NR, "radio.bandwidth_hz": mhz * 1e6, "radio.tx_power_dbm": dbm}, [(distance_m, 20_000)])
         ends_s.append(math.inf if rows[-1]["outcome"] != "delivered" else rows[-1]["t_end_s"])
     assert ends_s == sorted(ends_s, reverse=True)

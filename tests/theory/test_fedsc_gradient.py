@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from nmoe_sim.nmoe import cohort, losses
+from nmoe_sim.nmoe import cohort, spectral
 from nmoe_sim.nmoe.experts import MlpExpert
-from nmoe_sim.nmoe.optimizer import SGD
+from nmoe_sim.nmoe.optimizer import Optimizer
 
 MU = 4.0
 SIZES = [pytest.param([12, 12, 12], id="equal"), pytest.param([30, 4, 11, 1], id="unequal")]
@@ -33,21 +33,21 @@ class Federation:
         self.views = [view.split(sizes) for view in views]
 
     def z(self, model, client):
-        return [losses.clip_rows(model(view[client]), MU) for view in self.views]
+        return [spectral.clip_rows(model(view[client]), MU) for view in self.views]
 
     def client_loss(self, model, client, others):
-        return losses.fedsc_loss(*self.z(model, client), alpha=self.p[client], others_PP=others[client])
+        return spectral.fedsc_loss(*self.z(model, client), alpha=self.p[client], others_PP=others[client])
 
     def others(self):
         with torch.no_grad():
-            r = [losses.correlation(*self.z(self.model, client)) for client in range(len(self.sizes))]
+            r = [spectral.correlation(*self.z(self.model, client)) for client in range(len(self.sizes))]
         return [
             sum(p * m for k, (p, m) in enumerate(zip(self.p, r, strict=True)) if k != j) / (1 - self.p[j])
             for j in range(len(r))
         ]
 
     def pooled_loss(self, model):
-        z1, z2 = (losses.clip_rows(model(torch.cat(view)), MU) for view in self.views)
+        z1, z2 = (spectral.clip_rows(model(torch.cat(view)), MU) for view in self.views)
         r = (z1.T @ z1 + z2.T @ z2) / (2 * len(z1))
         return -2 * (z1 * z2).sum(1).mean() + r.square().sum()
 
@@ -72,13 +72,13 @@ def test_without_the_others_the_gradient_is_another(sizes):
     federation = Federation(sizes)
     parameters = list(federation.model.parameters())
     pooled = torch.autograd.grad(federation.pooled_loss(federation.model), parameters)
-    local = sum(p * losses.fedsc_loss(*federation.z(federation.model, j)) for j, p in enumerate(federation.p))
+    local = sum(p * spectral.fedsc_loss(*federation.z(federation.model, j)) for j, p in enumerate(federation.p))
     assert (torch.autograd.grad(local, parameters)[0] - pooled[0]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_one_full_batch_round_is_one_pooled_step(sizes):
-    federation, sgd = Federation(sizes), SGD(lr=0.05, weight_decay=0.01, batch_size=None)
+    federation, optimizer = Federation(sizes), Optimizer(lr=0.05, weight_decay=0.01, batch_size=None)
     start, others = federation.model.state_dict(), federation.others()
     plans = [cohort.batches(n, batch_size=None, epochs=1, rng=np.random.default_rng(0)) for n in sizes]
     trained = cohort.train_modules(
@@ -86,10 +86,10 @@ def test_one_full_batch_round_is_one_pooled_step(sizes):
         [start] * len(sizes),
         plans,
         lambda model, client, index, step: federation.client_loss(model, client, others),
-        sgd,
+        optimizer,
     )
     pooled = cohort.train_modules(
-        federation.model, [start], [plans[0]], lambda model, *_: federation.pooled_loss(model), sgd
+        federation.model, [start], [plans[0]], lambda model, *_: federation.pooled_loss(model), optimizer
     )
     averaged = cohort.average(trained.states, sizes)
     torch.testing.assert_close(averaged, pooled.states[0], atol=1e-10, rtol=1e-10)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from nmoe_sim.scenario.device_profile import DeviceProfile
+from nmoe_sim.scenario.dvfs import NoDvfs
 from nmoe_sim.scenario.quantities import Bytes, Count, NonNegative, Positive
 from nmoe_sim.scenario.spec import Families, Family, Spec
 
@@ -101,6 +102,10 @@ class A3(Spec):
     kind: ClassVar[str] = "a3"
 
 
+class NoFaults(Spec):
+    kind: ClassVar[str] = "none"
+
+
 class Rayleigh(Spec):
     kind: ClassVar[str] = "rayleigh"
     coherence_s: NonNegative = 0.01
@@ -147,6 +152,10 @@ class Poisson(Spec):
     """Requests a second, each client."""
 
 
+class Floats(Spec):
+    kind: ClassVar[str] = "fp32"
+
+
 class TopK(Spec):
     kind: ClassVar[str] = "top_k"
 
@@ -179,6 +188,8 @@ FAMILIES: Families = {
     "topology": _table(Cell, Star),
     "mobility": _table(Static),
     "handover": _table(A3),
+    "dvfs": _table(NoDvfs),
+    "faults": _table(NoFaults),
     "antenna": _table(Isotropic),
     "channel": _table(Model),
     "path_loss": _table(Umi, LogDistance),
@@ -195,5 +206,6 @@ FAMILIES: Families = {
     "gate_training": _table(FedGate),
     "placement": _table(Home),
     "arrivals": _table(Poisson),
+    "feature_transport": _table(Floats),
     "routing": _table(TopK),
 }

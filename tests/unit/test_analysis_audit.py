@@ -27,7 +27,7 @@ SLOW = {
     "amplifier_efficiency": 0.5,
     "battery_j": 1e4,
 }
-SGD = {"epochs": 1}
+Optimizer = {"epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
                 "top_k": 2,
             },
             "training": {
-                "extractor": {"kind": "fedce", "rounds": 2, "sgd": SGD},
-                "experts": {"kind": "local", "sgd": SGD},
-                "gate": {"kind": "fedgate", "rounds": 1, "sgd": SGD},
+                "extractor": {"kind": "fedce", "rounds": 2, "optimizer": Optimizer},
+                "experts": {"kind": "local", "optimizer": Optimizer},
+                "gate": {"kind": "fedgate", "rounds": 1, "optimizer": Optimizer},
             },
             "placement": {"kind": "random", "max_utilisation": None},
             "inference": {
@@ -87,7 +87,33 @@ def others() -> dict[str, Scenario]:
         "inference.deadline_s": 0.05,
         "inference.at_deadline": "expire",
     }
+    away = {
+        "topology": {"kind": "cell", "num_devices": 4},
+        "devices": [
+            {**SLOW, "battery_j": 20.0, "initial_charge": 0.1, "count": 1},
+            {**SLOW, "dvfs": {"kind": "deadline", "kappa": 1e-27, "static_w": 0.2}},
+        ],
+        "faults": {"kind": "on_off", "mean_up_s": 1.5, "mean_down_s": 0.2, "start": "up"},
+        "radio.retry": {"max_training_retries": 3},
+        "radio.bandwidth_hz": 2e5,
+        "inference.duration_s": 4.0,
+        "inference.deadline_s": 0.2,
+        "inference.at_deadline": "combine",
+    }
+    gossip = {
+        "topology": {"kind": "grid", "num_devices": 4},
+        "radio.path_loss": {"kind": "free_space"},
+        "training.extractor.protocol": {"kind": "gossip", "consensus_rounds": 1},
+    }
+    late = {
+        "devices": [{**SLOW, "count": 1}, {**SLOW, "flop_per_s": 5e7}],
+        "training.extractor.rounds": 4,
+        "training.extractor.protocol": {"kind": "deadline", "deadline_s": 0.35, "late": "keep"},
+    }
     changes: dict[str, dict[str, Any]] = {
+        "away": away,
+        "gossip": gossip,
+        "late": late,
         "moving": moving,
         "fifo": {"radio.sharing": {"kind": "fifo"}},
         "max_min": {"radio.sharing": {"kind": "max_min"}},
@@ -392,6 +418,21 @@ def hold_the_medium(copy: Copy) -> None:
     hops.at[row, "airtime_s"] = hops.at[row, "t_end_s"] - hops.at[row, "t_start_s"]
 
 
+def paced(jobs: pd.DataFrame) -> pd.Series:
+    return jobs["frequency_hz"].notna() & (jobs["outcome"] == "completed") & (jobs["t_end_s"] > jobs["t_start_s"])
+
+
+def repeat_an_outage(copy: Copy) -> None:
+    outages = copy.tables["outages"]
+    twice = outages[outages["reason"] == "churn"].head(1)
+    copy.tables["outages"] = pd.concat([outages, twice], ignore_index=True)
+
+
+def drop_the_end_of_a_battery(copy: Copy) -> None:
+    copy.drop("outages", of(reason="battery"))
+    copy.change("devices", "battery_j_left", lambda _: -0.1, of(device="dev0"))
+
+
 OTHERS: list[tuple[str, str, str, Callable[[Copy], None]]] = [
     ("moving", "routes", "an attempt elsewhere", change("transfers", "src", lambda _: "dev9", retried)),
     ("moving", "routes", "an attempt too soon", change("transfers", "t_ready_s", plus(-1e-8), retried)),
@@ -426,6 +467,28 @@ OTHERS: list[tuple[str, str, str, Callable[[Copy], None]]] = [
     ("moving", "bytes_of_hops", "nothing again", change("transfers", "bytes_sent", times(0), again)),
     ("moving", "bytes_of_hops", "a part of a later hop", change("transfers", "bytes_sent", plus(-1), later)),
     ("moving", "energy_of_hops", "too much", change("transfers", "tx_energy_j", times(1.0 + 1e-8), retried)),
+    ("away", "away", "a job meanwhile", change("outages", "t_down_s", plus(-0.05), of(reason="churn"))),
+    ("away", "away", "away twice", repeat_an_outage),
+    ("away", "energy_accounts", "idle all the time", drop("outages", of(reason="churn"))),
+    ("away", "energy_of_jobs", "another clock", change("compute", "frequency_hz", times(1.01), paced)),
+    ("away", "energy_of_jobs", "more static power", change("devices", "static_w", plus(0.1), of(static_w=0.2))),
+    ("away", "service", "another clock", change("compute", "frequency_hz", times(1.01), paced)),
+    ("away", "service", "aborted too late", change("compute", "flop", times(0.1), of(outcome="aborted"))),
+    ("away", "empty_batteries", "not empty", change("devices", "battery_j_left", plus(0.1), of(device="dev0"))),
+    ("away", "empty_batteries", "overdrawn", change("devices", "battery_j_left", plus(-0.1), of(device="dev0"))),
+    ("away", "empty_batteries", "empty and up", drop_the_end_of_a_battery),
+    ("away", "outcomes", "a client that was up", lambda copy: copy.tables.update(outages=copy.tables["outages"][:0])),
+    ("away", "bytes_of_rounds", "one too few up", change("rounds", "bytes_up", plus(-1), of(stage="extractor"))),
+    ("away", "bytes_of_rounds", "one too many up", change("rounds", "bytes_up", plus(1), of(participated=True))),
+    ("away", "bytes_of_rounds", "one too few down", change("rounds", "bytes_down", plus(-1), of(stage="extractor"))),
+    ("away", "bytes_of_rounds", "one too many down", change("rounds", "bytes_down", plus(1), of(participated=True))),
+    ("late", "bytes_of_rounds", "late bytes forgotten", change("rounds", "bytes_up", times(0), of(staleness=2))),
+    ("late", "bytes_of_rounds", "in vain", change("rounds", "bytes_down", times(0), of(reason="unfinished"))),
+    ("gossip", "bytes_of_rounds", "one too many up", change("rounds", "bytes_up", plus(1), of(stage="extractor"))),
+    ("gossip", "bytes_of_rounds", "one too few down", change("rounds", "bytes_down", plus(-1), of(stage="extractor"))),
+    ("gossip", "bytes_of_rounds", "a model is missing", drop("transfers", of(kind="model"))),
+    ("gossip", "destinations", "a model to a stranger", change("transfers", "dst", lambda _: "dev9", of(kind="model"))),
+    ("gossip", "destinations", "one way only", drop("transfers", of(kind="model"))),
     ("fifo", "in_order", "two at once", hold_the_medium),
     ("fifo", "conserved", "time lost", change("transfers", "airtime_s", times(0.99), anything)),
     ("fifo", "capacity", "more than there is", change("transfers", "airtime_s", times(1.01), alone)),
@@ -462,6 +525,10 @@ def test_every_law_holds_on_every_run_and_is_checked(results: dict[str, RunResul
     outcomes = set(results["moving"].tables["transfers"]["outcome"])
     assert {"delivered", "lost", "link_down"} <= outcomes
     assert "failed" in set(results["moving"].tables["requests"]["outcome"])
+    away = results["away"].tables
+    assert {"completed", "client_down"} <= set(away["requests"]["outcome"])
+    assert set(away["outages"]["reason"]) == {"battery", "churn"}
+    assert "aborted" in set(away["compute"]["outcome"])
 
 
 def test_the_run_has_everything_the_laws_speak_of(result: RunResult) -> None:

@@ -253,6 +253,7 @@ FIGURES: dict[str, Callable[[list[Tables]], Any]] = {
     "energy": lambda r: figures.energy(r[0], idle=True),
     "utilisation": lambda r: figures.utilisation(r[0]),
     "expert_heat_map": lambda r: figures.expert_heat_map(r[0]),
+    "partition": lambda r: figures.partition(r[0]),
     "accuracy_against": lambda r: figures.accuracy_against({"a": r[0]}, "joules"),
     "learning_curves": lambda r: figures.learning_curves({"tiny": r}),
     "link_map": lambda r: figures.link_map(r[0]),

@@ -11,6 +11,8 @@ import pytest
 
 from analysis import latency_breakdown, metrics
 from analysis.convergence import (
+    bytes_to_accuracy,
+    costs_to_accuracy,
     joules_to_accuracy,
     learning_curve,
     time_to_accuracy,
@@ -152,8 +154,32 @@ def test_cost_of_an_accuracy(tables: dict[str, pd.DataFrame]) -> None:
     assert time_to_accuracy(tables, 0.9, client="dev0") == 5.0
     assert joules_to_accuracy(tables, 0.6) == pytest.approx(32.0)
     assert joules_to_accuracy(tables, 0.99) is None
+    assert joules_to_accuracy(tables, 0.6, idle=True) == pytest.approx(38.0)
+    assert bytes_to_accuracy(tables, 0.6) == pytest.approx(50.0)
+    assert bytes_to_accuracy(tables, 0.5) == 0.0
+    assert bytes_to_accuracy(tables, 0.99) is None
     with pytest.raises(ValueError, match="no 'accuracy' of split 'global' and client None; metrics are accuracy_nmoe"):
         time_to_accuracy(tables, 0.5, "accuracy")
+
+
+def test_costs_of_the_runs_of_a_sweep(tables: dict[str, pd.DataFrame]) -> None:
+    """Two runs; of the second all is twice as late, and nobody of it computes."""
+    late = {name: table.copy() for name, table in tables.items()}
+    late["metrics"]["t_s"] *= 2
+    late["transfers"][["t_start_s", "t_end_s"]] *= 2
+    late["compute"] = late["compute"].iloc[:0]
+    sweep = {
+        name: pd.concat([one.assign(run_id="a"), late[name].assign(run_id="b")], ignore_index=True)
+        for name, one in tables.items()
+    }
+    found = costs_to_accuracy(sweep, {"b": 0.6, "a": 0.6})
+    assert found["run_id"].tolist() == ["b", "a"]
+    assert found["time_s"].tolist() == [6.0, 3.0]
+    assert found["energy_j"].tolist() == pytest.approx([2.0, 32.0])
+    assert found["energy_with_idle_j"].tolist() == pytest.approx([14.0, 38.0])
+    assert found["n_bytes"].tolist() == pytest.approx([50.0, 50.0])
+    never = costs_to_accuracy(sweep, {"a": 0.99, "b": 0.5}, split="global")
+    assert never[["time_s", "energy_j", "energy_with_idle_j", "n_bytes"]].isna().all(axis=1).tolist() == [True, False]
 
 
 def test_metrics_of_a_real_run_agree_with_its_books(folder: Any) -> None:

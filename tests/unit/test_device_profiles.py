@@ -60,4 +60,4 @@ def test_custom_needs_every_budget_and_power() -> None:
     with pytest.raises(ValidationError) as error:
         device_profiles.Custom()
     missing = {detail["loc"][0] for detail in error.value.errors()}
-    assert missing == set(DeviceProfile.model_fields) - {"count", "battery_j"}
+    assert missing == set(DeviceProfile.model_fields) - {"count", "battery_j", "initial_charge", "dvfs"}

@@ -88,7 +88,7 @@ def test_types_and_defaults_in_words() -> None:
         "| `path_loss` | family [path_loss](#path_loss) | `tr38901_umi` |",
         "| `devices` | list of family [device_profile](#device_profile) | none |",
         "| `deadline_s` | number > 0 or null | `null` |",
-        "| `sgd.lr` | number > 0 | `0.03` |",  # FedSC's own default, not SGD's
+        "| `optimizer.lr` | number > 0 | `0.03` |",  # FedSC's own default, not Optimizer's
         "| `hidden` | list of integer ≥ 1, ≤ 65,536 | `[64]` |",
     ):
         assert row in page
@@ -96,7 +96,7 @@ def test_types_and_defaults_in_words() -> None:
 
 def test_every_command_is_on_its_page() -> None:
     page = generate.command_line_page()
-    for command in ("run", "check", "coverage", "place", "sweep", "report", "trace", "schema", "scenarios"):
+    for command in ("run", "check", "coverage", "place", "sweep", "report", "trace", "data", "schema", "scenarios"):
         assert f"## {command}\n\n```text\nusage: nmoe-sim {command}" in page
 
 

@@ -101,6 +101,16 @@ def test_the_shortest_goes_first() -> None:
     assert [one.airtime_s for one in (long, short, later)] == pytest.approx([6.0, 2.0, 0.5])
 
 
+def test_the_largest_features_travel() -> None:
+    import torch
+
+    transport = example("feature_transport")(share=0.5)
+    h = torch.tensor([[3.0, -4.0, 0.5, 1.0, 0.0]])
+    assert transport.received(h).tolist() == [[3.0, -4.0, 0.0, 0.0, 0.0]]
+    assert transport.num_bytes(5) == 2 * 2 + 1
+    assert transport.num_bytes(16) == 2 * 8 + 2
+
+
 @pytest.mark.parametrize("family", ["extractor", "expert", "gate"])
 def test_declared_parameters_are_the_modules(family: str) -> None:
     import torch
@@ -115,15 +125,68 @@ def test_declared_parameters_are_the_modules(family: str) -> None:
     assert not torch.equal(first[0], first[2])
 
 
-def test_fedprox_without_its_term_is_fedce(tmp_path: Any) -> None:
+def test_fedbabu_moves_and_trains_the_body_alone(tmp_path: Any) -> None:
+    """Fewer bytes and FLOP than FedCE, by those of the head; the body learns."""
     from nmoe_sim import run
 
     scenario = load_scenario(PLUGINS / "extractor_training.yaml", plugins=[PLUGINS / "extractor_training.py"]).replace(
         {"inference.duration_s": 0.5}
     )
-    prox = run(scenario.replace({"training.extractor.mu": 0.0}), tmp_path / "prox")
+    babu = run(scenario.replace({"training.extractor.local_update": {"kind": "sgd"}}), tmp_path / "babu")
     plain = run(scenario.replace({"training.extractor": {"kind": "fedce", "rounds": 3}}), tmp_path / "plain")
-    held = run(scenario.replace({"training.extractor.mu": 5.0}), tmp_path / "held")
-    assert prox.summary["accuracy_global"] == plain.summary["accuracy_global"]
-    assert prox.tables["rounds"]["loss"].tolist() == pytest.approx(plain.tables["rounds"]["loss"].tolist(), rel=1e-4)
-    assert held.tables["rounds"]["loss"].tolist() != plain.tables["rounds"]["loss"].tolist()
+    up_bytes, jobs = (
+        [result.tables[name].query("stage == 'extractor'") for result in (babu, plain)]
+        for name in ("rounds", "compute")
+    )
+    assert set(up_bytes[1]["bytes_up"] - up_bytes[0]["bytes_up"]) == {4 * (16 + 1) * 10}
+    flop = [frame[frame["kind"] == "local_train"].groupby("device")["flop"].max() for frame in jobs]
+    num_samples = up_bytes[0].groupby("client")["num_samples"].max()
+    assert (flop[1] - flop[0]).to_dict() == (2 * 16 * 10 * num_samples).to_dict()
+    losses = up_bytes[0].groupby("round")["loss"].mean()
+    assert losses.iloc[-1] < losses.iloc[0]
+
+
+def test_damped_scaffold_estimates_the_gradient_whatever_its_strength() -> None:
+    import torch
+
+    gradient, c, own = (torch.tensor(values) for values in ([1.0, -2.0], [0.5, 0.5], [3.0, 1.0]))
+    for strength in (0.2, 1.0):
+        law = example("local_update")(strength=strength)
+        offset = law.offset({"w": c}, {"w": own})["w"]
+        torch.testing.assert_close(offset, strength * (c - own))
+        start = torch.tensor([7.0, 8.0])
+        trained = start - 5 * 0.1 * (gradient + offset)
+        new = law.new_variate({"w": c}, {"w": own}, {"w": start}, {"w": trained}, 5, 0.1)
+        torch.testing.assert_close(new["w"], gradient, atol=1e-5, rtol=1e-5)
+
+
+def test_bounded_server_goes_towards_the_mean_as_far_as_it_may() -> None:
+    import torch
+
+    current, mean = {"a": torch.zeros(1), "b": torch.zeros(1)}, {"a": torch.tensor([3.0]), "b": torch.tensor([-4.0])}
+    moved, _ = example("server_update")(max_norm=2.5).step(current, mean, {})
+    assert (moved["a"].item(), moved["b"].item()) == (1.5, -2.0)
+    assert example("server_update")(max_norm=6.0).step(current, mean, {})[0] is mean
+
+
+def test_signs_and_what_they_leave_out_are_the_update() -> None:
+    import torch
+
+    law = example("compression")()
+    update = {"a": torch.tensor([3.0, -1.0, 0.0, 4.0]), "none": torch.zeros(0)}
+    sent, kept = law.compress(update, None, torch.Generator())
+    assert sent["a"].tolist() == [2.0, -2.0, 2.0, 2.0]
+    assert kept["a"].tolist() == [1.0, 1.0, -2.0, 2.0]
+    sent, kept = law.compress({"a": torch.zeros(4), "none": torch.zeros(0)}, kept, torch.Generator())
+    assert sent["a"].tolist() == [1.5, 1.5, -1.5, 1.5]
+    assert law.payload_bytes({"a": 4, "none": 0}) == 4 + 1
+    assert law.payload_bytes({"a": 17}) == 4 + 3
+
+
+def test_clipping_by_tensor_bounds_the_whole_update() -> None:
+    import torch
+
+    update = {"a": torch.full((50,), 9.0), "b": torch.tensor([1e-3])}
+    clipped = example("privacy")(clip_norm=2.0).clip(update)
+    assert clipped["a"].norm().item() == pytest.approx(2.0 / 2**0.5)
+    assert clipped["b"].item() == update["b"].item()

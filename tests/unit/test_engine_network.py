@@ -16,7 +16,7 @@ from simpy.events import Event
 
 from nmoe_sim.engine import network as module
 from nmoe_sim.engine.device import Device
-from nmoe_sim.engine.network import Network
+from nmoe_sim.engine.network import Network, Place
 from nmoe_sim.engine.sharing import EqualShare, MaxMin, Sharing
 from nmoe_sim.engine.topology import NoRouteError, Topology, Wired
 from nmoe_sim.errors import RunError
@@ -70,7 +70,7 @@ class World:
                 **(band or {}) if group[0][1].wired is None or policy.end_to_end else {},
             )
             shared = policy.media(self.env, fake)
-            media.update({link.index: (name, i, shared) for i, (name, link) in enumerate(group)})
+            media.update({link.index: Place(name, i, i, shared) for i, (name, link) in enumerate(group)})
         section = radio(sharing=policy, **settings)
         streams = RandomStreams(SEED)
         self.network = Network(self.env, self.topology, self.devices, media, self.recorder, section, streams)  # type: ignore[arg-type]

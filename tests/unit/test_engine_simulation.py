@@ -124,19 +124,23 @@ def test_an_aged_view_stays_what_it_was_when_a_device_moves_and_hands_over() -> 
         return view.mean_delay_s("a", "bs0", 1000)
 
     view, current_s = monitor.view(), run.mean_delay_s("a", "bs0", 1000)
+    near_db = view.snr_db("a", "bs0")
     assert delay_s(view) == current_s
     run.env.run(until=2.0)
     run.topology.attach("a", "bs1")
     run.env.run(until=4.0)
     assert run.mean_delay_s("a", "bs0", 1000) > 0.5 > current_s  # over the wire by now
     assert monitor.view() is view
-    assert (view.t_s, delay_s(view)) == (0.0, current_s)
+    assert (view.t_s, delay_s(view), view.snr_db("a", "bs0")) == (0.0, current_s, near_db)
     assert view.mean_delay_s("a", "bs1", 1000) == pytest.approx(current_s + 0.5 + 8e-6)
     run.env.run(until=5.0)
     now_s = run.mean_delay_s("a", "bs0", 1000)
     run.env.run(until=9.5)
     aged = monitor.view()
     assert (aged.t_s, delay_s(aged)) == (5.0, now_s)
+    assert aged.snr_db("a", "bs1") == pytest.approx(near_db - 20 * math.log10(240 / 10), abs=1e-6)
+    assert aged.snr_db("a", "bs0") == aged.snr_db("a", "bs1")  # over the wire from there
+    assert run.outlook().snr_db("a", "bs1") > aged.snr_db("a", "bs1")  # it has come closer since
     assert delay_s(view) == current_s  # whoever kept it, too
     monitor.stop()
 
@@ -317,9 +321,8 @@ def test_duplex_is_a_setting_of_the_radio(duplex: str, end_s: float) -> None:
     nodes = [Node("a", "device", 0, 0), Node("b", "device", 30, 0), Node("bs", "base_station", 10, 0)]
     topology = Topology(nodes, [("a", "bs"), ("b", "bs"), ("a", "b")])
     run = Simulation.build(topology, {node.name: Phone() for node in nodes}, section, RandomStreams(0))
-    run.network.send("a", "bs", 125_000, "features")
-    run.network.send("bs", "b", 125_000, "features")
-    run.env.run()
+    sent = [run.network.send(*ends, 125_000, "features") for ends in (("a", "bs"), ("bs", "b"))]
+    run.env.run(run.env.all_of(sent))
     assert run.env.now == pytest.approx(end_s, rel=1e-12)
     assert run.mean_delay_s("a", "bs", 125_000) == pytest.approx(1.0, rel=1e-12)
     media = {allocation.medium for group in run.groups for allocation in group.allocations}

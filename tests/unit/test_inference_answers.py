@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nmoe_sim.inference.answers import predictions
+from nmoe_sim.inference.received import ExactOutputs
 from nmoe_sim.inference.service import Served
 from nmoe_sim.inference.workload import Workload
 
@@ -30,7 +31,9 @@ def case():
     for i in range(NUM_REQUESTS):
         asked = rng.permutation(NUM_EXPERTS)[: rng.integers(1, NUM_EXPERTS + 1)].tolist()
         arrived = asked[: rng.integers(0, len(asked) + 1)]
-        served.append(Served(0.0, asked, arrived, t_done_s=float(i) if arrived and i % 7 else None))
+        t_done_s = float(i) if arrived and i % 7 else None
+        of_asked = scores[workload.client[i], workload.sample[i], asked].tolist()
+        served.append(Served(0.0, asked, of_asked, arrived, t_done_s))
     return workload, served, scores, outputs
 
 
@@ -48,7 +51,7 @@ def by_hand(case, how):
 @pytest.mark.parametrize("how", ["logits", "probabilities"])
 def test_in_batches_as_one_by_one(case, how):
     workload, served, scores, outputs = case
-    answers = predictions(workload, served, scores, torch.from_numpy(outputs), how)
+    answers = predictions(served, ExactOutputs(torch.from_numpy(outputs), workload.sample), how)
     assert answers == list(by_hand(case, how))
     assert 50 < sum(answer is None for answer in answers) < 350
     assert all(answer is None or type(answer) is int for answer in answers)
@@ -60,11 +63,14 @@ def test_the_ways_to_combine_differ(case):
 
 def test_what_was_asked_but_did_not_arrive_has_no_say(case):
     workload, served, scores, outputs = case
-    cut = [Served(s.t_arrival_s, s.arrived, s.arrived, s.t_done_s) for s in served]
-    table = torch.from_numpy(outputs)
-    assert predictions(workload, served, scores, table, "logits") == predictions(workload, cut, scores, table, "logits")
+    cut = []
+    for one, client, sample in zip(served, workload.client, workload.sample, strict=True):
+        of_arrived = scores[client, sample, one.arrived].tolist()
+        cut.append(Served(one.t_arrival_s, one.arrived, of_arrived, one.arrived, one.t_done_s))
+    table = ExactOutputs(torch.from_numpy(outputs), workload.sample)
+    assert predictions(served, table, "logits") == predictions(cut, table, "logits")
 
 
 def test_no_requests():
-    empty = Workload(np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))
-    assert predictions(empty, [], np.empty((1, 1, 1), np.float32), torch.empty(1, 1, 2), "logits") == []
+    nothing = ExactOutputs(torch.empty(1, 1, 2), np.empty(0, np.int64))
+    assert predictions([], nothing, "logits") == []

@@ -19,6 +19,7 @@ from nmoe_sim.inference.routing import AllExperts, LocalOnly, RandomExperts, Top
 from nmoe_sim.inference.service import RequestCosts, Service
 from nmoe_sim.inference.workload import Workload
 from nmoe_sim.rng import RandomStreams
+from nmoe_sim.scenario.dvfs import Deadline
 
 COSTS = RequestCosts(
     features_flop=128, gate_flop=64, expert_flop=256, combine_flop=16, features_bytes=3000, output_bytes=400
@@ -333,3 +334,106 @@ def test_others_are_served_while_one_fails():
     lost, kept = star.serve([(0.0, 0, 0), (5.0, 0, 0)])
     assert (lost.failed, kept.failed) == (True, False)
     assert latency_s(kept) == pytest.approx(remote_latency_s(star), rel=1e-12)
+
+
+# --- devices that go down ------------------------------------------------------------------------------
+
+
+def down(star: Star, device: str, from_s: float, to_s: float = np.inf) -> None:
+    """Have a device be away for a time, or for good."""
+    availability, env = star.simulation.availability, star.simulation.env
+    reason = "battery" if np.isinf(to_s) else "churn"
+    star.simulation.devices[device].may_fail = star.simulation.network._watches = True
+    env.timeout(from_s).callbacks.append(lambda _: availability.take_down(device, reason))
+    if np.isfinite(to_s):
+        env.timeout(to_s).callbacks.append(lambda _: availability.bring_up(device))
+
+
+REMOTE = SCORES[:, ::-1].copy()  # expert 2 is the best
+
+
+def moment_s(star: Star, what: str) -> float:
+    """A time in the course of a request of dev0, at 0.001 s, to dev2."""
+    asked_s = 0.001 + ASK_S
+    there_s, back_s = star.way_s("dev0", "dev2", 3000), star.way_s("dev2", "dev0", 400)
+    return {
+        "before": 0.0,
+        "features": 0.001 + FEATURES_S / 2,
+        "gate": 0.001 + FEATURES_S + GATE_S / 2,
+        "there": asked_s + there_s / 4,
+        "relayed": asked_s + 3 * there_s / 4,
+        "expert": asked_s + there_s + EXPERT_S / 2,
+        "back": asked_s + there_s + EXPERT_S + 3 * back_s / 4,
+    }[what]
+
+
+@pytest.mark.parametrize("when", ["before", "features", "gate", "there", "relayed", "expert", "back"])
+def test_a_client_that_goes_down_forgets_its_request(star, when):
+    """It is back in time to get the answer, unless that is on its way, and takes no notice of it."""
+    from_s = moment_s(star, when)
+    down(star, "dev0", from_s, from_s + 0.002)
+    [served] = star.serve([(0.001, 0, 0)], top_k=1, scores=REMOTE)
+    assert served.client_down
+    assert served.t_done_s is None
+    assert not star.simulation.network._open
+
+
+def test_a_client_that_goes_down_while_it_combines_has_no_answer(star):
+    down(star, "dev0", OWN_S - COMBINE_S / 2, 9.0)
+    [served] = star.serve([(0.0, 0, 0)], policy=LocalOnly())
+    assert served.client_down
+    assert served.t_done_s is None
+    assert star.rows("compute")["outcome"].tolist() == ["completed"] * 3 + ["aborted"]
+
+
+@pytest.mark.parametrize(
+    ("when", "is_lost"), [("gate", False), ("there", True), ("relayed", True), ("expert", True), ("back", False)]
+)
+def test_a_host_that_goes_down_loses_what_it_is_asked(star, when, is_lost):
+    """Not if it is back before, or away after the base station has the output."""
+    from_s = moment_s(star, when)
+    down(star, "dev2", from_s, from_s + 0.002)
+    first, second = star.serve([(0.001, 0, 0), (5.0, 0, 0)], top_k=1, scores=REMOTE)
+    assert (first.failed, first.t_done_s is None) == (is_lost, is_lost)
+    assert not first.client_down
+    there_s, back_s = star.way_s("dev0", "dev2", 3000), star.way_s("dev2", "dev0", 400)
+    assert latency_s(second) == pytest.approx(ASK_S + there_s + EXPERT_S + back_s + COMBINE_S, rel=1e-9)
+
+
+def test_what_other_hosts_answer_is_combined(star):
+    down(star, "dev2", 0.3)
+    [served] = star.serve([(0.0, 0, 0)], policy=AllExperts(), deadline_s=30.0, mode="combine")
+    assert served.failed
+    assert served.arrived == [0, 1]
+    assert served.t_done_s is not None
+
+
+def test_a_policy_sees_that_a_host_is_out_of_reach(star):
+    """It avoids it, as soon as its view is new enough."""
+
+    class Nearest(TopK):
+        def route(self, query, view):
+            delays_s = [view().mean_delay_s(query.device, host, 100) for host in view().hosts]
+            return [int(np.argmax(np.where(np.isinf(delays_s), -1.0, query.scores)))]
+
+    down(star, "dev2", 1.0, 3.0)
+    served = star.serve([(0.0, 0, 0), (2.0, 0, 0), (4.0, 0, 0)], policy=Nearest(), scores=REMOTE)
+    assert [one.experts for one in served] == [[2], [0], [2]]
+    assert all(one.t_done_s is not None for one in served)
+
+
+def test_a_paced_host_answers_at_the_deadline():
+    """Three experts on dev2, 1/4 s each at full speed: they get equal parts of the time that is left, and no more."""
+    paced = Star()
+    dvfs = Deadline(kappa=1e-27, min_frequency_hz=1e8, max_frequency_hz=1e9)
+    for name, device in paced.simulation.devices.items():
+        if name == "dev2":
+            device._govern(dvfs)
+    deadline_s = 3.0
+    [served] = paced.serve(
+        [(0.0, 0, 0)], policy=AllExperts(), hosts=["dev2", "dev2", "dev2"], deadline_s=deadline_s, mode="wait"
+    )
+    jobs = paced.rows("compute").query("device == 'dev2'")
+    assert jobs["frequency_hz"].iloc[1] == pytest.approx(jobs["frequency_hz"].iloc[0])
+    assert 1e8 < jobs["frequency_hz"].iloc[0] < 1e9
+    assert latency_s(served) == pytest.approx(deadline_s, abs=1e-9)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nmoe_sim.nmoe import cost, losses
+from nmoe_sim.nmoe import cost, losses, spectral
 from nmoe_sim.nmoe.experts import MlpExpert
 from nmoe_sim.nmoe.extractors import CnnExtractor, MlpExtractor
 from nmoe_sim.nmoe.gates import MlpGate
@@ -38,7 +38,7 @@ def test_training_step_is_forward_and_the_needed_part_of_backward():
 
 def test_correlation_is_charged():
     def flop(batch):
-        return cost.count_flop(lambda: losses.correlation(*[torch.empty(batch, 8, device="meta") for _ in range(2)]))
+        return cost.count_flop(lambda: spectral.correlation(*[torch.empty(batch, 8, device="meta") for _ in range(2)]))
 
     assert flop(16) == 2 * (2 * 16) * 8 * 8
     assert flop(32) == 2 * flop(16)

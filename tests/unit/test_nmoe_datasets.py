@@ -9,9 +9,11 @@ from pydantic import ValidationError
 
 from nmoe_sim.errors import InputError
 from nmoe_sim.nmoe.datasets import Digits, FashionMnist
+from nmoe_sim.nmoe.feature_skew import NoFeatureSkew
 from nmoe_sim.nmoe.partition import Iid
 from nmoe_sim.rng import RandomStreams
 
+PLAIN = {"partition": Iid(), "feature_skew": NoFeatureSkew()}
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -36,12 +38,12 @@ def nowhere(tmp_path, monkeypatch):
     """No data set anywhere this test didn't put one."""
     monkeypatch.delenv("NMOE_SIM_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr("nmoe_sim.nmoe.datasets._SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr("nmoe_sim.nmoe.datasets.files._SYSTEM_FOLDER", tmp_path / "system")
     return tmp_path
 
 
 def test_digits_have_the_declared_sizes_and_a_stratified_split():
-    spec = Digits(partition=Iid())
+    spec = Digits(**PLAIN)
     data = spec.load(RandomStreams(3))
     assert data.train_x.shape == (spec.num_train, *spec.input_shape)
     assert data.test_x.shape == (spec.num_test, *spec.input_shape)
@@ -52,7 +54,7 @@ def test_digits_have_the_declared_sizes_and_a_stratified_split():
 
 
 def test_the_seed_and_nothing_else_decides_the_split():
-    load = lambda seed, **kw: Digits(partition=Iid(), **kw).load(RandomStreams(seed))  # noqa: E731
+    load = lambda seed, **kw: Digits(**PLAIN, **kw).load(RandomStreams(seed))  # noqa: E731
     assert load(0).digest == load(0).digest
     assert load(0).digest != load(1).digest
     thinned = load(0, max_train=100)
@@ -64,18 +66,18 @@ def test_the_seed_and_nothing_else_decides_the_split():
 
 def test_more_samples_than_there_are_is_refused():
     with pytest.raises(ValidationError, match="1348 samples of 1347"):
-        Digits(partition=Iid(), max_train=1348)
+        Digits(**PLAIN, max_train=1348)
 
 
 def test_digits_need_no_file():
-    assert Digits(partition=Iid()).find() == ()
+    assert Digits(**PLAIN).find() == ()
 
 
 @pytest.mark.parametrize("gz", [False, True])
 @pytest.mark.parametrize("subfolder", [".", "fashion-mnist", "fashion_mnist"])
 def test_fashion_mnist_is_found_and_read(nowhere, gz, subfolder):
     write_fashion_mnist(nowhere / "data" / subfolder, gz=gz)
-    spec = FashionMnist(partition=Iid(), directory=str(nowhere / "data"))
+    spec = FashionMnist(**PLAIN, directory=str(nowhere / "data"))
     assert all(path.is_file() for path in spec.find())
     data = spec.load(RandomStreams(0))
     assert data.train_x.shape == (20, 1, 28, 28)
@@ -86,7 +88,7 @@ def test_fashion_mnist_is_found_and_read(nowhere, gz, subfolder):
 
 
 def test_folders_are_searched_in_order(nowhere, monkeypatch):
-    spec = FashionMnist(partition=Iid())
+    spec = FashionMnist(**PLAIN)
     system = write_fashion_mnist(nowhere / "system")
     assert spec.find()[0].parent == system
     user = write_fashion_mnist(nowhere / "xdg" / "nmoe-sim")
@@ -95,14 +97,14 @@ def test_folders_are_searched_in_order(nowhere, monkeypatch):
     monkeypatch.setenv("NMOE_SIM_DATA_DIR", str(environment))
     assert spec.find()[0].parent == environment
     setting = write_fashion_mnist(nowhere / "setting")
-    assert FashionMnist(partition=Iid(), directory=str(setting)).find()[0].parent == setting
+    assert FashionMnist(**PLAIN, directory=str(setting)).find()[0].parent == setting
 
 
 def test_a_folder_with_three_files_does_not_count(nowhere):
     folder = write_fashion_mnist(nowhere / "data")
     (folder / STEMS[3]).unlink()
     with pytest.raises(InputError, match="apt-get install dataset-fashion-mnist") as caught:
-        FashionMnist(partition=Iid(), directory=str(folder)).find()
+        FashionMnist(**PLAIN, directory=str(folder)).find()
     assert caught.value.key == "data.directory"
     assert str(folder) in caught.value.message
     assert "https://github.com/zalandoresearch/fashion-mnist" in caught.value.message
@@ -111,17 +113,17 @@ def test_a_folder_with_three_files_does_not_count(nowhere):
 def test_labels_that_do_not_fit_the_images_are_refused(nowhere):
     folder = write_fashion_mnist(nowhere / "data", num_labels=19)
     with pytest.raises(InputError, match="19 labels for 20 images"):
-        FashionMnist(partition=Iid(), directory=str(folder)).load(RandomStreams(0))
+        FashionMnist(**PLAIN, directory=str(folder)).load(RandomStreams(0))
 
 
 def test_asking_a_small_copy_for_more_than_it_holds_is_refused(nowhere):
     folder = write_fashion_mnist(nowhere / "data")
     with pytest.raises(InputError, match=r"data\.max_train: 21 samples of 20"):
-        FashionMnist(partition=Iid(), directory=str(folder), max_train=21).load(RandomStreams(0))
+        FashionMnist(**PLAIN, directory=str(folder), max_train=21).load(RandomStreams(0))
 
 
 def test_specs_import_without_torch():
-    modules = ["datasets", "partition", "extractors", "experts", "gates", "augment", "optimizer"]
+    modules = ["datasets", "feature_skew", "partition", "extractors", "experts", "gates", "augment", "optimizer"]
     code = "import sys\n" + "".join(f"import nmoe_sim.nmoe.{m}\n" for m in modules)
     code += "heavy = {'torch', 'sklearn', 'scipy.optimize', 'pandas'} & set(sys.modules)\n"
     code += "sys.exit(f'{heavy}' if heavy else 0)"

@@ -54,34 +54,3 @@ def test_only_available_experts_pass_a_gradient(how, top_k):
     assert torch.isfinite(scores.grad).all()
     assert (scores.grad[:, 1] == 0).all()
     assert (scores.grad != 0).sum(dim=1).tolist() == [top_k or 3] * 5
-
-
-def test_rows_are_clipped_to_the_radius_and_short_rows_stay_bit_for_bit():
-    z = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]], requires_grad=True)
-    clipped = losses.clip_rows(z, 4.0)
-    torch.testing.assert_close(clipped[0], torch.tensor([1.2, 1.6]))
-    assert torch.equal(clipped[1:], z[1:])
-    clipped.sum().backward()
-    assert torch.isfinite(z.grad).all()
-
-
-def test_local_loss_is_the_spectral_contrastive_loss_by_pairs():
-    z1, z2 = randn(8, 3), randn(8, 3, seed=1)
-    z = torch.cat([z1, z2])
-    # ‖ZᵀZ/2B‖²_F is the mean of ⟨z, z'⟩² over all pairs
-    reference = -2 * (z1 * z2).sum(1).mean() + (z @ z.T).square().mean()
-    torch.testing.assert_close(losses.fedsc_loss(z1, z2), reference)
-
-
-def test_sharing_without_the_others_matrix_is_refused():
-    with pytest.raises(ValueError, match=r"alpha 0\.5 needs the others' correlation matrix"):
-        losses.fedsc_loss(randn(2, 2), randn(2, 2), alpha=0.5)
-
-
-def test_noise_is_symmetric_and_of_the_given_deviation():
-    noise = losses.add_symmetric_noise(torch.zeros(300, 300), 0.5, generator())
-    assert torch.equal(noise, noise.T)
-    upper = noise[tuple(torch.triu_indices(300, 300))]
-    assert upper.std().item() == pytest.approx(0.5, rel=0.02)
-    assert noise.diagonal().std().item() == pytest.approx(0.5, rel=0.2)
-    assert torch.equal(noise, losses.add_symmetric_noise(torch.zeros(300, 300), 0.5, generator()))

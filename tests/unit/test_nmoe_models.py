@@ -11,6 +11,9 @@ EXTRACTORS = [
     (MlpExtractor(hidden=(), num_features=5, output="relu"), (3, 4, 6)),
     (CnnExtractor(), (1, 8, 8)),
     (CnnExtractor(channels=(4, 6), groups=2, output="relu"), (3, 9, 7)),
+    (CnnExtractor(channels=(4, 6), downsampling="stride", hidden=(5,)), (3, 9, 7)),
+    (CnnExtractor(channels=(4, 6), downsampling="stride", bottleneck=False, num_features=36), (3, 9, 7)),
+    (CnnExtractor(channels=(4, 6), grid=2, bottleneck=False, num_features=24), (1, 16, 18)),
 ]
 
 
@@ -78,6 +81,24 @@ def test_a_cnn_refuses_more_stages_than_the_image_allows():
     with pytest.raises(ValueError, match="8×8 pixels can be halved only 3 times"):
         spec.check((1, 8, 8))
     spec.check((1, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"grid": 2}, "grid 2 must divide the last stage's maps, 3×3"),
+        ({"bottleneck": False}, "the last stage gives 288 features, not num_features 64; set num_features to 288"),
+    ],
+)
+def test_a_cnn_refuses_what_its_last_maps_do_not_fit(settings, error):
+    spec = CnnExtractor(**settings)
+    with pytest.raises(ValueError, match=error):
+        spec.check((1, 12, 12))
+
+
+def test_maps_that_are_the_features_have_no_hidden_layers():
+    with pytest.raises(ValidationError, match="leave hidden empty, or set bottleneck to true"):
+        CnnExtractor(hidden=(8,), bottleneck=False)
 
 
 def test_groups_must_divide_channels():

@@ -89,7 +89,7 @@ WRONG = {
     ),
     'name: a\n"b\\nc": 1\n': (
         "x.yaml:2:1: b c: unknown key; known here: name, description, seed, data, topology, radio, mobility, handover, "
-        "devices, model, training, placement, inference, device"
+        "faults, devices, model, training, placement, inference, device"
     ),
 }
 
@@ -194,11 +194,11 @@ def test_importing_scenarios_is_light():
 
 
 def test_partial_section_keeps_the_defaults_of_its_field() -> None:
-    """``sgd: {batch_size: 64}`` in FedSC keeps FedSC's own learning rate, not that of the class SGD."""
+    """``optimizer: {batch_size: 64}`` in FedSC keeps FedSC's own learning rate, not that of the class Optimizer."""
     from nmoe_sim.families import build_scenario
 
-    extractor = {"kind": "fedsc", "sgd": {"batch_size": 64}}
-    sgd = build_scenario({"name": "x", "training": {"extractor": extractor}}).training.extractor.sgd
-    assert (sgd.batch_size, sgd.lr, sgd.schedule, sgd.clip_norm) == (64, 0.03, "cosine", 3.0)
-    again = build_scenario({"name": "x"}).replace({"training.extractor": extractor}).training.extractor.sgd
-    assert again == sgd
+    extractor = {"kind": "fedsc", "optimizer": {"batch_size": 64}}
+    optimizer = build_scenario({"name": "x", "training": {"extractor": extractor}}).training.extractor.optimizer
+    assert (optimizer.batch_size, optimizer.lr, optimizer.schedule, optimizer.clip_norm) == (64, 0.03, "cosine", 3.0)
+    again = build_scenario({"name": "x"}).replace({"training.extractor": extractor}).training.extractor.optimizer
+    assert again == optimizer

@@ -68,7 +68,7 @@ def test_resolved_has_declared_order_kinds_first_and_lists(folder):
     assert list(plain) == list(Scenario.model_fields)
     assert list(plain["data"]) == ["kind", *Blobs.model_fields]
     assert next(iter(plain["devices"][0])) == "profile"
-    assert plain["devices"][1] == {"profile": "server", **Server().model_dump()}
+    assert plain["devices"][1] == {"profile": "server", **Server().model_dump(), "dvfs": {"kind": "none"}}
     assert plain["model"]["gate"] == {"kind": "mlp", "widths": [64]}
     assert "kind" not in plain["radio"]
 

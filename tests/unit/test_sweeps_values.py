@@ -79,7 +79,7 @@ def test_the_key_holds_everything_given(tmp_path):
             torch.set_default_dtype(torch.float32)
         for file in tmp_path.iterdir():
             file.unlink()
-        store.compute(stage, settings or {}, lambda: {"x": torch.zeros(1)})
+        store.compute(stage, settings or {}, lambda _: {"x": torch.zeros(1)})
         [file] = tmp_path.iterdir()
         return file.name
 
@@ -107,7 +107,7 @@ def test_a_value_is_the_same_bits_either_way_and_its_file_the_same_bytes(tmp_pat
         "strided": torch.arange(12.0).reshape(3, 4).T,
     }
     results = [
-        ValueStore(folder, {}, {}).compute("s", {}, lambda: values)
+        ValueStore(folder, {}, {}).compute("s", {}, lambda _: values)
         for folder in (None, tmp_path / "a", tmp_path / "a", tmp_path / "b")
     ]
     for result in results:

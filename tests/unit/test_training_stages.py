@@ -77,7 +77,7 @@ def test_none_synchronises_nothing_and_moves_nothing():
 def test_the_average_is_weighted_by_samples():
     """One round with a single step from equal gates: shared = start − lr Σ p_i g_i."""
     settings = {"training.gate.rounds": 1, "training.gate.noise_std": 0.0, "data.partition": {"kind": "dirichlet"}}
-    settings |= {"training.gate.sgd": {"lr": 0.5, "momentum": 0.0, "batch_size": None}}
+    settings |= {"training.gate.optimizer": {"lr": 0.5, "momentum": 0.0, "batch_size": None}}
     local = trained({**settings, "training.gate.synchronise": "none"})
     shared = trained({**settings, "training.gate.synchronise": "shared"})
     n = np.array(local.data.num_train, dtype=float)
@@ -123,7 +123,7 @@ def test_fedce_of_one_client_is_plain_sgd_bit_for_bit(momentum):
         {
             "topology.num_devices": 1,
             "model.top_k": 1,
-            "training.extractor": {"kind": "fedce", "rounds": 2, "sgd": settings},
+            "training.extractor": {"kind": "fedce", "rounds": 2, "optimizer": settings},
         }
     )
     scenario, streams = learning.scenario, RandomStreams(learning.scenario.seed)
@@ -176,7 +176,7 @@ def test_time_enters_no_value(finished, tmp_path):
     ("change", "reused"),
     [
         ({"training.gate.rounds": 3}, "experts extractor"),
-        ({"training.experts.sgd.lr": 0.01}, "extractor"),
+        ({"training.experts.optimizer.lr": 0.01}, "extractor"),
         ({"training.extractor": {"kind": "fedsc", "rounds": 1}}, ""),
         ({"training.extractor.rounds": 2}, ""),
         ({"seed": 4}, ""),

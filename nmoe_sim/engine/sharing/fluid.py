@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from simpy import Environment
 from simpy.events import Event, EventPriority, Timeout
 
 from nmoe_sim.engine.sharing.legs import BITS, LEG, LOSS, RETRANSMISSIONS, RX, TX, Transfer, summary_of
-from nmoe_sim.engine.sharing.media import Band, Done, FloatArray, Outcome, block_of
+from nmoe_sim.engine.sharing.media import Airtime, Band, Done, FloatArray, Outcome, block_of
 from nmoe_sim.engine.sharing.plan import Conditions, Load, Plan, merged
 from nmoe_sim.errors import RunError
 
@@ -82,6 +82,13 @@ class FluidMedia:
         self._num_started += 1
         self.num_active += 1
         self._plan_later()
+
+    def under_way(self) -> Iterator[tuple[Any, tuple[Airtime, ...]]]:
+        """See ``Media``; it changes nothing."""
+        used = self._legs["used"] + self._legs["speed"] * (self.env.now - self._t_s)
+        for transfer, first in zip(self._transfers, self._first_legs().tolist(), strict=True):
+            own = used[first : first + len(transfer.links)]
+            yield transfer.payload, tuple(Airtime(tx, rx) for tx, rx in own[:, [TX, RX]].tolist())
 
     def abort(self, links: Iterable[int], outcome: Outcome) -> None:
         """End every transfer that uses one of ``links``, at once; one whose last bit is sent is delivered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -47,6 +47,13 @@ class Ended(NamedTuple):
     legs: tuple[Leg, ...]
 
 
+class Airtime(NamedTuple):
+    """What one link of a transfer has used of the radios at its ends; see ``Leg``."""
+
+    tx_airtime_s: float
+    rx_airtime_s: float
+
+
 Done = Callable[[Any, Ended], None]
 """done(payload, ended), called at the time a transfer ends."""
 
@@ -59,6 +66,9 @@ class Media(Protocol):
 
     def start(self, links: tuple[int, ...], bits: float, done: Done, payload: Any) -> None:
         """Start a transfer over links, by position: one, or, where the policy is end-to-end, a whole route."""
+
+    def under_way(self) -> Iterator[tuple[Any, tuple[Airtime, ...]]]:
+        """Yield the payload of every transfer, and what each of its links has used until now."""
 
     def abort(self, links: Iterable[int], outcome: Outcome) -> None:
         """End every transfer that uses one of these links, at once."""

@@ -10,14 +10,14 @@ Those without a rate are silent: they wait beside the heap, off air.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any
 
 from simpy import Environment
 from simpy.events import Event, Timeout
 
-from nmoe_sim.engine.sharing.media import Band, Done, Ended, Leg, Outcome, block_of
+from nmoe_sim.engine.sharing.media import Airtime, Band, Done, Ended, Leg, Outcome, block_of
 from nmoe_sim.errors import RunError
 
 
@@ -102,6 +102,13 @@ class EqualShareMedium:
         self._next = None
         self._arm(now)
         _report(finished)
+
+    def under_way(self) -> Iterator[tuple[Any, tuple[Airtime, ...]]]:
+        """See ``Media``; it changes nothing."""
+        v_s = self._v_s + (self.env.now - self._t_s) / len(self._heap) if self._heap else self._v_s
+        for transfer in self._active():
+            airtime_s = transfer.airtime_at(min(v_s, transfer.tag_s))
+            yield transfer.payload, (Airtime(airtime_s, airtime_s),)
 
     def abort(self, links: Iterable[int], outcome: Outcome) -> None:
         """End every transfer on one of ``links``, at once; one whose last bit is sent is delivered."""

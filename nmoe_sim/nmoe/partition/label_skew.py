@@ -1,99 +1,18 @@
-"""Partitions: which client holds which samples."""
+"""Label skew: clients hold the classes in different proportions."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pydantic import Field
 
 from nmoe_sim.errors import InputError
+from nmoe_sim.nmoe.partition.base import Indices, PartitionSpec
 from nmoe_sim.scenario.quantities import Count
-from nmoe_sim.scenario.spec import Spec
-
-Indices = NDArray[np.int64]
-"""Sorted sample indices of one client."""
 
 _MAX_DRAWS = 1000
-
-
-class PartitionSpec(Spec):
-    """How the training samples are split over the clients; subclasses implement ``assign``."""
-
-    def check(self, num_clients: int, num_classes: int, num_samples: int | None = None) -> None:
-        """Refuse a setting that can't be met, before any data is read.
-
-        Parameters
-        ----------
-        num_clients, num_classes : int
-            Clients, and classes of the data set.
-        num_samples : int, optional
-            Training samples, where their number is known beforehand.
-
-        Raises
-        ------
-        ValueError
-            The rule that is broken, and the remedy.
-        """
-        if num_samples is not None and num_samples < num_clients:
-            raise ValueError(
-                f"{num_samples} training samples can't give each of {num_clients} clients one; "
-                "take fewer clients or raise data.max_train"
-            )
-
-    def classes_held(self, num_clients: int, num_classes: int) -> int:
-        """Return how many classes have samples at some client."""
-        return num_classes
-
-    @abstractmethod
-    def assign(
-        self, labels: ArrayLike, *, num_clients: int, num_classes: int, rng: np.random.Generator
-    ) -> list[Indices]:
-        """Split the samples.
-
-        Parameters
-        ----------
-        labels : array_like of int, shape (n,)
-            Labels in 0..num_classes-1.
-        num_clients, num_classes : int
-            Clients, and classes of the data set.
-        rng : numpy.random.Generator
-            Source of the draws.
-
-        Returns
-        -------
-        list of ndarray of int64
-            Sorted sample indices of each client; disjoint, none empty. All samples are handed out,
-            except by ``shards`` those of classes that no client holds.
-
-        Raises
-        ------
-        InputError
-            The labels don't allow the setting.
-        """
-
-    def _check_data(self, num_clients: int, num_classes: int, num_samples: int) -> None:
-        try:
-            self.check(num_clients, num_classes, num_samples)
-        except ValueError as error:
-            raise InputError(str(error), key="data.partition") from error
-
-
-class Iid(PartitionSpec):
-    """Equal shares (sizes differ by at most one) of a random permutation."""
-
-    kind: ClassVar[str] = "iid"
-
-    def assign(
-        self, labels: ArrayLike, *, num_clients: int, num_classes: int, rng: np.random.Generator
-    ) -> list[Indices]:
-        """Split the samples evenly at random; all are handed out."""
-        num_samples = len(np.asarray(labels))
-        self._check_data(num_clients, num_classes, num_samples)
-        return [np.sort(part) for part in np.array_split(rng.permutation(num_samples), num_clients)]
 
 
 class Dirichlet(PartitionSpec):
@@ -193,48 +112,3 @@ class Shards(PartitionSpec):
             ):
                 parts[client].append(piece)
         return [np.sort(np.concatenate(pieces)) for pieces in parts]
-
-
-def matching_test_split(
-    train_parts: Sequence[Indices],
-    train_labels: ArrayLike,
-    test_labels: ArrayLike,
-    num_classes: int,
-    rng: np.random.Generator,
-) -> list[Indices]:
-    """Give each client test samples distributed over the classes as its training samples are.
-
-    Each class of the test set is split over the clients in proportion to the training samples they
-    hold of it, by largest remainders with ties broken at random.
-
-    Parameters
-    ----------
-    train_parts : sequence of ndarray of int64
-        Training samples of each client.
-    train_labels, test_labels : array_like of int
-        Labels of the whole training and test set.
-    num_classes : int
-        Number of classes.
-    rng : numpy.random.Generator
-        Source of the draws.
-
-    Returns
-    -------
-    list of ndarray of int64
-        Sorted test indices of each client; disjoint. Together they are all test samples of the classes that
-        some client holds. A client with few training samples may get none.
-    """
-    y_train, y_test = np.asarray(train_labels), np.asarray(test_labels)
-    held = np.stack([np.bincount(y_train[part], minlength=num_classes) for part in train_parts])
-    parts: list[list[Indices]] = [[np.empty(0, dtype=np.int64)] for _ in train_parts]
-    for label in range(num_classes):
-        total = held[:, label].sum()
-        if total == 0:
-            continue
-        members = rng.permutation(np.flatnonzero(y_test == label))
-        whole, remainder = np.divmod(held[:, label] * len(members), total)
-        order = np.lexsort((rng.random(len(remainder)), -remainder))
-        whole[order[: len(members) - whole.sum()]] += 1
-        for part, piece in zip(parts, np.split(members, np.cumsum(whole)[:-1]), strict=True):
-            part.append(piece)
-    return [np.sort(np.concatenate(pieces)) for pieces in parts]

@@ -1,22 +1,24 @@
-"""Random augmentation of images: the views of contrastive learning."""
+"""Views by small displacements: for images that fill their frame, such as digits."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
+from nmoe_sim.nmoe.augment.augmentation import Augmentation
 from nmoe_sim.scenario.quantities import NonNegative, Positive, Probability
-from nmoe_sim.scenario.spec import Spec
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 
-class Augmentation(Spec):
+class Affine(Augmentation):
     """Ranges of a random affine map, brightness, contrast and noise; each sample draws its own."""
+
+    kind: ClassVar[str] = "affine"
 
     max_shift: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Largest shift along each axis, as a share of the image's height and width."""
@@ -36,23 +38,15 @@ class Augmentation(Spec):
     """Probability of a mirror image, left to right."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Augmentation:
+    def _ordered(self) -> Affine:
         if self.min_scale > self.max_scale:
             raise ValueError(f"min_scale {self.min_scale:g} is above max_scale {self.max_scale:g}; swap them")
         return self
 
     def apply(self, x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-        """Return one random view of each image.
+        """Return one random view of each image; see ``Augmentation``.
 
         Bilinear interpolation, zeros outside the image; values aren't clipped to [0, 1].
-
-        Parameters
-        ----------
-        x_BCHW : Tensor
-            Images.
-        generator : torch.Generator
-            On the CPU; advanced by the same number of draws whatever the settings, so that changing
-            one range leaves the other draws alone.
         """
         import torch
         from torch.nn.functional import affine_grid, grid_sample

@@ -1,0 +1,1 @@
+"""Federated rounds: who trains when and from which version (the clock's part), and what follows in values."""

@@ -1,0 +1,110 @@
+"""The page about the study of federated learning: its tables, its figures, its script on a sweep made small."""
+
+from __future__ import annotations
+
+import itertools
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import REPOSITORY, Outcome
+
+from analysis.loading import load_sweep as load_directory
+from nmoe_sim.sweeps import load_sweep
+
+PAGE = (REPOSITORY / "docs" / "study-fl.md").read_text()
+ASSETS = REPOSITORY / "docs" / "assets"
+RUNS = pd.read_csv(ASSETS / "study_fl.csv")
+POINTS = pd.read_csv(ASSETS / "study_fl_curves.csv")
+
+SMALL = """
+name: small
+base:
+  name: small
+  data: {kind: digits, max_train: 90, max_test: 60, partition: {kind: iid}}
+  topology: {num_devices: 3}
+  model: {extractor: {hidden: [8], num_features: 8}, expert: {hidden: [4]}}
+  training: {experts: {optimizer: {epochs: 1}}}
+  inference: {duration_s: 1, arrivals: {rate_hz: 5}}
+grid:
+  data.partition: [{kind: iid}]
+  training.extractor:
+    - {kind: fedce, rounds: 2, evaluate_every: 1, probes: [knn, linear]}
+    - {kind: untrained, probes: [knn, linear]}
+zip:
+  training.gate: [{kind: fedgate, rounds: 2, evaluate_every: 1}, {kind: fedgate, synchronise: none, rounds: 2}]
+  model.gate.local_scale: [0.2, 0.2]
+seeds: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(REPOSITORY / "examples" / "study_fl.py"))
+
+
+def test_tables_of_the_page_are_those_of_the_outcomes(script: dict[str, Any]) -> None:
+    for name, table in script["tables"](RUNS).items():
+        assert table in PAGE, f"table {name}: print it anew with examples/study_fl.py docs/assets"
+
+
+@pytest.mark.parametrize("files", [("sweep", "alpha"), ("cifar10",)])
+def test_outcomes_are_of_the_runs_that_the_sweeps_have(script: dict[str, Any], files: tuple[str, ...]) -> None:
+    known = set(RUNS[script["KEY"]].itertuples(index=False, name=None))
+    found: set[tuple[Any, ...]] = set()
+    for file in files:
+        sweep = load_sweep(REPOSITORY / "scenarios" / "study_fl" / f"{file}.yaml")
+        grid, zipped = sweep.spec.grid, sweep.spec.zip
+        gates = zip(zipped["training.gate"], zipped["model.gate.local_scale"], strict=True)
+        found |= set(
+            itertools.product(
+                [partition["kind"] for partition in grid["data.partition"]],
+                [script["stage_key"](stage_1) for stage_1 in grid["training.extractor"]],
+                [script["gate_key"](gate, scale) for gate, scale in gates],
+                sweep.seeds,
+            )
+        )
+    assert found == {key for key in known if files != ("cifar10",) or key[1] != "fedsc linear"}
+    assert len(known) == len(RUNS)
+    assert RUNS["accuracy_global"].between(0, 1).all()
+
+
+def test_figures_show_the_outcomes(script: dict[str, Any]) -> None:
+    axes = script["draw_features"](POINTS).axes
+    assert [ax.get_title() for ax in axes[:3]] == list(script["PARTITIONS"].values())
+    linear = POINTS[(POINTS["metric"] == "accuracy_linear_probe") & (POINTS["partition"] == "iid")]
+    last = linear[linear["stage_1"] == "fedce"].groupby("round")["value"].mean()
+    drawn = {tuple(line.get_xdata()): line.get_ydata() for line in axes[0].lines if len(line.get_xdata()) > 2}
+    assert drawn.keys() == {(0, *last.index)}
+    assert any(line.get_ydata()[-1] == pytest.approx(100 * last.iloc[-1]) for line in axes[0].lines)
+    top = script["draw_gates"](RUNS).axes[0]
+    assert len(top.containers) == len(script["GATES"]) * len(script["STAGES_1"])
+    dots = script["draw_costs"](RUNS).axes[0].collections
+    assert sum(len(one.get_offsets()) for one in dots) == (RUNS["partition"] == "iid").sum()
+    assert len(script["draw_rounds"](POINTS).axes[1].lines) == len(script["GATES"])
+
+
+def test_outcomes_of_a_sweep(folder: Path, cli: Callable[..., Outcome], script: dict[str, Any]) -> None:
+    """Run a small one, and look up in its tables what the script says."""
+    Path("small.yaml").write_text(SMALL)
+    done = cli("sweep", "small.yaml", "--out", "small", "--workers", "1", "--quiet")
+    assert done.status == 0, done.err
+    script["main"](["small", "."])
+    runs, points = pd.read_csv("study_fl.csv"), pd.read_csv("study_fl_curves.csv")
+    sweep = load_directory("small")
+    assert len(runs) == len(sweep.done) == 8
+    assert set(runs["gate"]) == {"shared 0.2", "none 0.2"}
+    summary = sweep.done.set_index("run_id")
+    right = summary.loc[runs["run_id"], "accuracy_global"]
+    assert runs["accuracy_global"].tolist() == pytest.approx(right.tolist(), rel=1e-5)
+    energy = sweep.tables["energy"].query("phase == 'training' and component != 'idle'").groupby("run_id")["energy_j"]
+    assert runs["energy_training_j"].tolist() == pytest.approx(energy.sum()[runs["run_id"]].tolist(), rel=1e-5)
+    assert runs["own_asked"].between(0, 1).all()
+    assert (runs["to_target_n_bytes"].isna() | (runs["to_target_n_bytes"] <= runs["bytes_training"])).all()
+    rounds = points[points["stage"] == "extractor"].groupby("stage_1")["round"].unique()
+    assert {name: sorted(values) for name, values in rounds.items()} == {"fedce": [1, 2], "untrained": [0]}
+    assert len(points[(points["stage"] == "gate") & (points["gate"] == "shared 0.2")]) == 2 * 2 * 2
+    assert Path("study_fl_features.svg").stat().st_size > 1000
