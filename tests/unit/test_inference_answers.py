@@ -50,7 +50,7 @@ def by_hand(case, how):
 
 @pytest.mark.parametrize("how", ["logits", "probabilities"])
 def test_in_batches_as_one_by_one(case, how):
-    workload, served, scores, outputs = case
+    workload, served, _, outputs = case
     answers = predictions(served, ExactOutputs(torch.from_numpy(outputs), workload.sample), how)
     assert answers == list(by_hand(case, how))
     assert 50 < sum(answer is None for answer in answers) < 350
