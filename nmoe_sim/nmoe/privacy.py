@@ -89,10 +89,11 @@ class DpFedAvg(PrivacySpec):
 
         Δ = (1/m) Σ_i clip(Δ_i) + N(0, (z S / m)² I)
 
-    All clients weigh the same, and m is a constant, fixed before the round: the expected number of clients, not
-    the number that came. Then adding or removing a client moves the sum by at most S, and ε is that of Gaussian
-    mechanisms of noise multiplier z. The server is trusted: it sees every update. Left out: clipping by layer,
-    weights by data with a cap, adaptive S, the attacks on floating-point noise.
+    All clients weigh the same, and m is a constant, fixed before the round: the number of clients that the
+    selection takes (of a random number the expected one, rounded up), not the number that came. Then adding or
+    removing a client moves the sum by at most S, and ε is that of Gaussian mechanisms of noise multiplier z. The
+    server is trusted: it sees every update. Left out: clipping by layer, weights by data with a cap, adaptive S, the
+    attacks on floating-point noise.
 
     Source: McMahan et al., "Learning Differentially Private Recurrent Language Models", ICLR 2018,
     arXiv 1710.06963, Algorithm 1 with weights 1 and the estimator of fixed denominator.

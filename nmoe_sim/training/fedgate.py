@@ -59,7 +59,7 @@ class FedGate(FederatedStage):
     """Whose experts a client may ask beside its own, in training and ever after: everybody's, or those of the clients
     one hop away when the stage begins."""
     noise_std: NonNegative = 0.5
-    """Noise on the scores in training (noisy top-k, Shazeer et al. 2017)."""
+    """Noise on the scores in training, of one constant size, where Shazeer et al. 2017 (noisy top-k) learn it."""
     top_k: Count | None = None
     """Experts in the mixture the gate is trained on; null: ``model.top_k``, but two where that is one, since the
     weight of a single expert is 1 and teaches nothing. A client that may ask fewer trains on those."""

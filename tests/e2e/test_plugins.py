@@ -138,7 +138,7 @@ def test_run(cli, tiny, plugin):
     tables = load_run("out").tables
     assert tables["links"]["path_loss_db"].to_list() == pytest.approx([85.0] * len(tables["links"]))
     [path] = Path("out/values").glob("extractor-*")
-    assert load_file(path)["0.into.weight"].shape == (12, 64)
+    assert load_file(path)["models|server|0.into.weight"].shape == (12, 64)
     assert set(tables["requests"]["experts"].str.len()) == {2}
     assert tables["requests"]["experts"].map(tuple).nunique() > 2
     top_k = [option.replace("shortest_queue, half: 0.7", "top_k") for option in OPTIONS]
