@@ -17,6 +17,7 @@ from nmoe_sim.errors import InputError
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.dump import resolve_spec
 from nmoe_sim.scenario.scenario import ModelSection, Scenario
+from nmoe_sim.scenario.sources import foreign_sources
 from nmoe_sim.training.learning import ClientData, Learning, ModelCosts, Progress, no_progress
 from nmoe_sim.training.stage import model_of
 
@@ -241,6 +242,7 @@ def _learning(
         "augmentation": scenario.resolved()["data"]["augmentation"],
         "seed": scenario.seed,
         "device": device.type,
+        "code": foreign_sources(scenario.data, scenario.model, scenario.training),
     }
     return Learning(
         scenario=scenario,

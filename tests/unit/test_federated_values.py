@@ -83,3 +83,31 @@ def test_an_expert_that_was_not_finished_is_in_no_other_runs_gate(tmp_path):
 def test_settings_that_would_do_nothing_or_mislead_are_refused(settings, what):
     with pytest.raises(Exception, match=what):
         build_scenario(SMALL).replace(settings)
+
+
+PLUGIN = """
+from nmoe_sim.training.fedce import FedCE
+
+
+class Mine(FedCE):
+    kind = "mine"
+
+
+FAMILIES = {"extractor_training": [Mine]}
+"""
+
+
+def test_values_of_a_plug_in_that_was_edited_are_not_taken(tmp_path):
+    plugin, store = tmp_path / "mine.py", tmp_path / "values"
+
+    def loaded(code):
+        plugin.write_text(code)
+        training = {**SMALL["training"], "extractor": {"kind": "mine", "rounds": 1}}
+        scenario = build_scenario({**SMALL, "training": training}, plugins=[plugin])
+        learning = prepare(scenario, layout := check(scenario), values_dir=store, workers=1)
+        simulate(learning, layout)
+        return learning.store.loaded
+
+    assert loaded(PLUGIN) == []
+    assert loaded(PLUGIN) == ["extractor", "experts", "gate"]
+    assert loaded(PLUGIN + "# edited\n") == []
