@@ -36,6 +36,7 @@ from torch.nn import functional
 
 sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its channels.py would hide the package
 
+from nmoe_sim.nmoe.channel_gate import Draws  # noqa: E402
 from nmoe_sim.nmoe.cohort import State, average, batches  # noqa: E402
 from nmoe_sim.nmoe.experts import MlpExpert  # noqa: E402
 from nmoe_sim.nmoe.extractors import CnnExtractor, ExtractorSpec, MlpExtractor, ResNetExtractor  # noqa: E402
@@ -46,8 +47,6 @@ from nmoe_sim.nmoe.optimizer import Optimizer  # noqa: E402
 from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss  # noqa: E402
 from nmoe_sim.nmoe.strategy import strategy, train_cohort  # noqa: E402
 from nmoe_sim.rng import RandomStreams  # noqa: E402
-from nmoe_sim.training.federation.history import Work  # noqa: E402
-from nmoe_sim.training.fedgate import score_noise  # noqa: E402
 
 NUM_CLIENTS, NUM_SAMPLES, NUM_CLASSES, NUM_FEATURES, TOP_K = 20, 200, 10, 64, 2
 NOISE_STD = 0.5
@@ -160,13 +159,13 @@ def ours(number: int, workers: int) -> None:
 
 def loss_of(case: Case, p: Problem) -> HeadLoss:
     labels, outputs = torch.cat(p.labels), torch.cat(p.outputs)
-    works, streams = [Work(client, 0, 0) for client in range(NUM_CLIENTS)], RandomStreams(1)
+    draws = Draws(RandomStreams(1), range(NUM_CLIENTS), [0] * NUM_CLIENTS)
 
     def classify(out_ABC: Tensor, batch: HeadBatch) -> Tensor:
         return masked_mean(cross_entropy(out_ABC, labels[batch.rows_AB]), batch.mask_AB)
 
     def mix(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
-        noisy_ABN = out_ABN + NOISE_STD * score_noise(streams, works, batch, out_ABN)
+        noisy_ABN = out_ABN + NOISE_STD * draws.normal("gate_noise", batch, NUM_CLIENTS).to(out_ABN)
         chosen, rows_AB = outputs[batch.rows_AB], labels[batch.rows_AB]
         return masked_mean(mixture_loss(noisy_ABN, chosen, rows_AB, top_k=TOP_K, how="probabilities"), batch.mask_AB)
 

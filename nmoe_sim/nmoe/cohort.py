@@ -223,6 +223,22 @@ def average(
     return mean
 
 
+def plus(start: State, ends: Sequence[State], starts: Sequence[State], scales: Sequence[float]) -> State:
+    """Return start + Σ scale · (end − start_i), summed in float64 in this order."""
+    result: State = {}
+    for name, tensor in start.items():
+        total = tensor.double()
+        for end, begin, scale in zip(ends, starts, scales, strict=True):
+            total = total + scale * (end[name].double() - begin[name].double())
+        result[name] = total.to(tensor.dtype)
+    return result
+
+
+def minus(end: State, start: State) -> State:
+    """Return end − start."""
+    return {name: end[name] - tensor for name, tensor in start.items()}
+
+
 def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
     """Stack the states of clients along a new first axis."""
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}

@@ -152,8 +152,6 @@ def new_server_variate(server: State, before: Sequence[State], after: Sequence[S
     num_clients : int
         N, all clients, whether or not they took part.
     """
-    total = {name: tensor.double() for name, tensor in server.items()}
-    for old, new in zip(before, after, strict=True):
-        for name in total:
-            total[name] = total[name] + (new[name].double() - old[name].double()) / num_clients
-    return {name: total[name].to(tensor.dtype) for name, tensor in server.items()}
+    from nmoe_sim.nmoe.cohort import plus
+
+    return plus(server, after, before, [1.0 / num_clients] * len(before))

@@ -17,7 +17,6 @@ from pydantic import model_validator
 from simpy.events import Event
 
 from nmoe_sim.nmoe.optimizer import Optimizer
-from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Count, NonNegative
 from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.clock import StageClock, Steps
@@ -225,17 +224,19 @@ class FedGate(FederatedStage):
         """Return the loss of a cohort: the mixture's own, with noise on the scores, and the regularisers."""
         import torch
 
+        from nmoe_sim.nmoe.channel_gate import Draws
         from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
 
         clients = [work.client for work in works]
         labels = torch.cat([learning.data.train_y[client] for client in clients])
         outputs = torch.cat([learning.train_outputs[client] for client in clients])
-        model, streams = learning.model, learning.simulation.streams
-        top_k = self.mixture_size(model.top_k, len(learning.clients))
+        model, num_experts = learning.model, len(learning.clients)
+        draws = Draws(learning.simulation.streams, clients, [work.counter for work in works])
+        top_k = self.mixture_size(model.top_k, num_experts)
         available_WN = self.available(learning, works)
 
         def loss(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
-            scores_ABN = out_ABN + self.noise_std * score_noise(streams, works, batch, out_ABN)
+            scores_ABN = out_ABN + self.noise_std * draws.normal("gate_noise", batch, num_experts).to(out_ABN)
             scores_ABN = scores_ABN.masked_fill(~available_WN[batch.clients_A].unsqueeze(1), -torch.inf)
             values_AB = mixture_loss(
                 scores_ABN, outputs[batch.rows_AB], labels[batch.rows_AB], top_k=top_k, how=model.combine
@@ -267,18 +268,3 @@ class FedGate(FederatedStage):
         if self.z_loss:
             added_A = added_A + self.z_loss * masked_mean(z_loss(scores_ABN), mask_AB)
         return added_A
-
-
-def score_noise(streams: RandomStreams, works: Sequence[Work], batch: HeadBatch, like_ABN: Tensor) -> Tensor:
-    """Draw standard normal noise on scores, each client's from a stream of its own, whoever else is in the batch."""
-    import torch
-
-    from nmoe_sim.nmoe.randomness import torch_generator
-
-    noise_ABN = torch.zeros(like_ABN.shape, dtype=like_ABN.dtype)
-    widths = batch.mask_AB.sum(dim=1).tolist()
-    for i, (position, width) in enumerate(zip(batch.clients_A.tolist(), widths, strict=True)):
-        work = works[position]
-        generator = torch_generator(streams, "gate_noise", work.client, work.counter, batch.step)
-        noise_ABN[i, :width] = torch.randn((width, like_ABN.shape[-1]), generator=generator)
-    return noise_ABN.to(like_ABN.device)

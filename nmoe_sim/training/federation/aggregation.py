@@ -52,7 +52,7 @@ class Aggregation:
             self._settle(history, step, memory)
 
     def _aggregate(self, history: History, version: int, step: Step, memory: Memory) -> None:
-        from nmoe_sim.nmoe.cohort import average
+        from nmoe_sim.nmoe.cohort import average, minus, plus
 
         current = memory.model(SERVER)
         works = [history.works[arrival.work] for arrival in step.arrivals]
@@ -80,6 +80,7 @@ class Aggregation:
         """Return the model that hides who took part."""
         import torch
 
+        from nmoe_sim.nmoe.cohort import plus
         from nmoe_sim.nmoe.randomness import torch_generator
 
         privacy = self.stage.privacy
@@ -93,13 +94,17 @@ class Aggregation:
 
     def _settle(self, history: History, step: Step, memory: Memory) -> None:
         """Take in what travelled with the updates, and forget them."""
+        from nmoe_sim.nmoe.local_update import new_server_variate
+
         for arrival in step.arrivals:
             client, key = str(history.works[arrival.work].client), str(arrival.work)
             if key in memory.reports:
                 memory.known.setdefault(SERVER, {})[client] = memory.reports[key]["report"]
             if key in memory.new_variates:
                 before, after = memory.variates[client], memory.new_variates[key]
-                memory.variates[SERVER] = plus(memory.variates[SERVER], [after], [before], [1.0 / len(self.weights)])
+                memory.variates[SERVER] = new_server_variate(
+                    memory.variates[SERVER], [before], [after], len(self.weights)
+                )
                 memory.variates[client] = after
             memory.forget(arrival.work)
         needed = {str(history.works[int(position)].base) for position in memory.trained}
@@ -108,6 +113,8 @@ class Aggregation:
 
 def _mix(step: Step, memory: Memory) -> None:
     """Make the clients' next models, and tell them their neighbours' reports."""
+    from nmoe_sim.nmoe.cohort import plus
+
     before = dict(memory.models)
     for client, own in before.items():
         mixes = [mix for mix in step.mixes if str(mix.receiver) == client]
@@ -116,19 +123,3 @@ def _mix(step: Step, memory: Memory) -> None:
         for mix in mixes:
             if (report := memory.reports.get(str(mix.sender))) is not None:
                 memory.known.setdefault(client, {})[str(mix.sender)] = report["report"]
-
-
-def plus(start: State, ends: Sequence[State], starts: Sequence[State], scales: Sequence[float]) -> State:
-    """Return start + Σ scale · (end − start_i), summed in float64 in this order."""
-    result: State = {}
-    for name, tensor in start.items():
-        total = tensor.double()
-        for end, begin, scale in zip(ends, starts, scales, strict=True):
-            total = total + scale * (end[name].double() - begin[name].double())
-        result[name] = total.to(tensor.dtype)
-    return result
-
-
-def minus(end: State, start: State) -> State:
-    """Return end − start."""
-    return {name: end[name] - tensor for name, tensor in start.items()}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nmoe_sim.rng import RandomStreams
-from nmoe_sim.training.federation.aggregation import Aggregation, minus
+from nmoe_sim.training.federation.aggregation import Aggregation
 from nmoe_sim.training.federation.history import History, Step, Work
 from nmoe_sim.training.federation.memory import SERVER, Memory, by_number
 
@@ -202,6 +202,7 @@ class Replay:
         compression, privacy = self.stage.compression, self.stage.privacy
         if compression.kind == "none" and privacy.kind == "none":
             return shared
+        from nmoe_sim.nmoe.cohort import minus
         from nmoe_sim.nmoe.randomness import torch_generator
 
         update = privacy.clip(minus(shared, start))
