@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from nmoe_sim.nmoe.channel_aware import ChannelAwareGate
 from nmoe_sim.nmoe.cohort import State
-from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
-from nmoe_sim.nmoe.mixture import Combine
+from nmoe_sim.nmoe.losses import FixedExperts, masked_mean, mixture_loss
 from nmoe_sim.nmoe.modules import Gate
-from nmoe_sim.nmoe.randomness import torch_generator
 from nmoe_sim.nmoe.stacked import HeadBatch, stacked_forward
 from nmoe_sim.nmoe.transport import add_noise
 from nmoe_sim.rng import RandomStreams
@@ -120,11 +118,25 @@ class Draws:
     def normal(self, name: str, batch: HeadBatch, *shape: int) -> Tensor:
         """Draw standard normals (A, B, *shape); 0 where padded."""
         drawn = torch.zeros((*batch.mask_AB.shape, *shape))
-        widths = batch.mask_AB.sum(dim=1).tolist()
-        for i, (at, width) in enumerate(zip(batch.clients_A.tolist(), widths, strict=True)):
-            generator = torch_generator(self.streams, name, self.clients[at], self.counters[at], batch.step)
-            drawn[i, :width] = torch.randn((width, *shape), generator=generator)
+        widths, generator = batch.mask_AB.sum(dim=1).tolist(), torch.Generator()
+        for drawn_B, at, width in zip(drawn, batch.clients_A.tolist(), widths, strict=True):
+            generator.manual_seed(self.streams.seed_of(name, self.clients[at], self.counters[at], batch.step))
+            drawn_B[:width].normal_(generator=generator)
         return drawn.to(batch.mask_AB.device)
+
+    def noisy_scores(
+        self, scores_ABN: Tensor, noise_std: float, available_WN: Tensor | None, batch: HeadBatch
+    ) -> Tensor:
+        """Return scores with noise on them (noisy top-k), -inf where an expert isn't available to the work.
+
+        All are where ``available_WN`` is None.
+        """
+        if noise_std:
+            noise_ABN = self.normal("gate_noise", batch, scores_ABN.shape[-1])
+            scores_ABN = scores_ABN + noise_std * noise_ABN.to(scores_ABN)
+        if available_WN is None:
+            return scores_ABN
+        return scores_ABN.masked_fill(~available_WN[batch.clients_A].unsqueeze(1), -torch.inf)
 
     def snr_db(self, gate: ChannelAwareGate, batch: HeadBatch, num_experts: int) -> FloatArray:
         """Draw the SNR of each sample's way to each expert (A, B, N), in dB: uniform over the gate's range.
@@ -155,17 +167,15 @@ class ChannelLoss:
     experts : State
         Stacked states of all experts, by number.
     h_RD : Tensor
-        Features of the cohort's samples, as ``HeadBatch.rows_AB`` counts them; likewise the next two.
-    labels_R : Tensor of int64
-    outputs_RNC : Tensor
+        Features of the cohort's samples, as ``HeadBatch.rows_AB`` counts them; likewise the next.
+    fixed : FixedExperts
         What experts say to the features themselves.
     top_k : int
         Experts in the mixture.
-    how : {"logits", "probabilities"}
     noise_std : float
         Noise on scores (noisy top-k).
-    available_WN : Tensor of bool
-        Experts that each client of the cohort may ask.
+    available_WN : Tensor of bool, optional
+        Experts that each client of the cohort may ask; None: all.
     regulariser : callable
         regulariser(scores_ABN, mask_AB) → what is added to each client's loss (A,) on channels; scores are -inf where
         an expert isn't available.
@@ -178,29 +188,27 @@ class ChannelLoss:
     expert: nn.Module
     experts: State
     h_RD: Tensor
-    labels_R: Tensor
-    outputs_RNC: Tensor
+    fixed: FixedExperts
     top_k: int
-    how: Combine
     noise_std: float
-    available_WN: Tensor
+    available_WN: Tensor | None
     regulariser: Callable[[Tensor, Tensor], Tensor]
     on_channels: bool
 
     def __call__(self, out_ABM: Tensor, batch: HeadBatch) -> Tensor:
         """Return each client's loss (A,)."""
-        num_experts = self.outputs_RNC.shape[1]
-        if self.on_channels:
-            snr_db = self.draws.snr_db(self.gate, batch, num_experts)
-            scores_ABN = scores_on_channels(self.gate, out_ABM, snr_db)
-            outputs_ABNC = self.noisy_outputs(snr_db, batch)
-        else:
-            scores_ABN, outputs_ABNC = out_ABM[..., :num_experts], self.outputs_RNC[batch.rows_AB]
-        scores_ABN = scores_ABN + self.noise_std * self.draws.normal("gate_noise", batch, num_experts).to(scores_ABN)
-        scores_ABN = scores_ABN.masked_fill(~self.available_WN[batch.clients_A].unsqueeze(1), -torch.inf)
-        values_AB = mixture_loss(scores_ABN, outputs_ABNC, self.labels_R[batch.rows_AB], top_k=self.top_k, how=self.how)
-        loss_A = masked_mean(values_AB, batch.mask_AB)
-        return loss_A + self.regulariser(scores_ABN, batch.mask_AB) if self.on_channels else loss_A
+        num_experts, rows_AB = self.fixed.said.shape[1], batch.rows_AB
+        if not self.on_channels:
+            scores_ABN = self._noisy(out_ABM[..., :num_experts], batch)
+            return masked_mean(self.fixed.loss(scores_ABN, rows_AB, self.top_k), batch.mask_AB)
+        snr_db = self.draws.snr_db(self.gate, batch, num_experts)
+        scores_ABN = self._noisy(scores_on_channels(self.gate, out_ABM, snr_db), batch)
+        outputs_ABNC, labels_AB = self.noisy_outputs(snr_db, batch), self.fixed.labels_R[rows_AB]
+        values_AB = mixture_loss(scores_ABN, outputs_ABNC, labels_AB, top_k=self.top_k, how=self.fixed.how)
+        return masked_mean(values_AB, batch.mask_AB) + self.regulariser(scores_ABN, batch.mask_AB)
+
+    def _noisy(self, scores_ABN: Tensor, batch: HeadBatch) -> Tensor:
+        return self.draws.noisy_scores(scores_ABN, self.noise_std, self.available_WN, batch)
 
     def noisy_outputs(self, snr_db: FloatArray, batch: HeadBatch) -> Tensor:
         """Return what every expert says to the features that reach it, H_n(h + n_n), (A, B, N, C)."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.precision import compute_forward_in
-from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
+from nmoe_sim.nmoe.threads import side_by_side
 
 State = dict[str, Tensor]
 """Tensors of a module by name, as of ``module.state_dict()``."""
@@ -147,8 +147,7 @@ def train_modules(
 
     # the longest first: at the end no thread is left alone with a long one
     order = sorted(range(len(states)), key=lambda client: -sum(map(len, plans[client])))
-    with one_thread(), single_threaded_pool(workers) as pool:
-        results = dict(zip(order, pool.map(train_client, order), strict=True))
+    results = dict(zip(order, side_by_side(train_client, order, workers), strict=True))
     trained = [results[client] for client in range(len(states))]
     return Trained([state for state, _ in trained], np.array([value for _, value in trained]))
 
@@ -216,7 +215,7 @@ def average(
             raise ValueError(f"'{name}' is {first.dtype} and has no weighted mean; use layers without counters")
         total = first.double() * share[0]
         for state, weight in zip(states[1:], share[1:], strict=True):
-            total += state[name].double() * weight
+            total.add_(state[name], alpha=weight)
         mean[name] = total.to(first.dtype)
     if names is not None and len(mean) != len(set(names)):
         raise ValueError(f"no such tensors: {sorted(set(names) - set(mean))}")

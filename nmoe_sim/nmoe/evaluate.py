@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nmoe_sim.nmoe.mixture import Combine, combine, gather_experts, mixture_weights, predictions, top_k_weights
-from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
+from nmoe_sim.nmoe.threads import side_by_side
 
 
 def features(extractor: nn.Module, x: Tensor, batch_size: int = 128, *, workers: int = 1) -> Tensor:
@@ -33,8 +33,7 @@ def features(extractor: nn.Module, x: Tensor, batch_size: int = 128, *, workers:
         h: Tensor = module(part)
         return h
 
-    with one_thread(), single_threaded_pool(workers) as pool:
-        return torch.cat(list(pool.map(compute, torch.split(x, batch_size))))
+    return torch.cat(side_by_side(compute, torch.split(x, batch_size), workers))
 
 
 def expert_outputs(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -10,7 +13,16 @@ from nmoe_sim.nmoe.mixture import Combine, gather_experts, select_top_k
 
 def cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     """Return −log softmax(logits)[label] for each sample; all axes but the last are batch axes."""
-    return -logits_BC.log_softmax(dim=-1).gather(-1, labels_B.unsqueeze(-1)).squeeze(-1)
+    return -label_log_probabilities(logits_BC, labels_B)
+
+
+def label_log_probabilities(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """Return log softmax(logits)[label] for each sample; all axes but the last are batch axes.
+
+    Classes go before the last batch axis meanwhile: torch works on many samples at a time only across the last axis,
+    and with ten classes that is several times faster.
+    """
+    return logits_BC.transpose(-1, -2).log_softmax(dim=-2).gather(-2, labels_B.unsqueeze(-2)).squeeze(-2)
 
 
 def smoothed_cross_entropy(logits_BC: Tensor, labels_B: Tensor, smoothing: float) -> Tensor:
@@ -36,7 +48,6 @@ def mixture_loss(
     *,
     top_k: int | None,
     how: Combine,
-    available_BN: Tensor | None = None,
 ) -> Tensor:
     """Return the negative log-likelihood of the mixture, which trains the gate over fixed experts.
 
@@ -55,26 +66,76 @@ def mixture_loss(
         Experts chosen for each sample; None: all (a dense mixture).
     how : {"logits", "probabilities"}
         What the mixture adds up.
-    available_BN : Tensor of bool, optional
-        Experts that may be chosen, such as the peers drawn for a round; at least one in each row.
 
     Returns
     -------
     Tensor, shape (B,)
         Loss of each sample.
     """
-    if available_BN is not None:
-        scores_BN = scores_BN.masked_fill(~available_BN, -torch.inf)
-    if top_k is not None and top_k < scores_BN.shape[-1]:
-        chosen_BK = select_top_k(scores_BN.detach(), top_k)
-        scores_BN = scores_BN.gather(-1, chosen_BK)
-        outputs_BNC = gather_experts(outputs_BNC, chosen_BK)
+    chosen_BK, scores_BK = _best(scores_BN, top_k)
+    outputs_BKC = gather_experts(outputs_BNC, chosen_BK)
     if how == "logits":
-        return cross_entropy((scores_BN.softmax(dim=-1).unsqueeze(-1) * outputs_BNC).sum(dim=-2), labels_B)
-    label_BN1 = labels_B[..., None, None].expand(*outputs_BNC.shape[:-1], 1)
-    log_p_BN = outputs_BNC.log_softmax(dim=-1).gather(-1, label_BN1).squeeze(-1)
+        return _of_logits(scores_BK, outputs_BKC, labels_B)
+    return _of_probabilities(scores_BK, _each_experts(outputs_BKC, labels_B))
+
+
+@dataclass(frozen=True)
+class FixedExperts:
+    """What fixed experts say to known samples, as ``mixture_loss`` needs it: no softmax is computed twice.
+
+    Parameters
+    ----------
+    said : Tensor
+        With ``logits`` those of all experts (R, N, C); with ``probabilities`` the logs of the labels' (R, N).
+    labels_R : Tensor of int64
+        Labels of the R samples.
+    how : {"logits", "probabilities"}
+        What the mixture adds up.
+    """
+
+    said: Tensor
+    labels_R: Tensor
+    how: Combine
+
+    @classmethod
+    def of(cls, outputs_RNC: Tensor, labels_R: Tensor, how: Combine) -> FixedExperts:
+        """Prepare the logits of all experts."""
+        return cls(outputs_RNC if how == "logits" else _each_experts(outputs_RNC, labels_R), labels_R, how)
+
+    @classmethod
+    def cat(cls, parts: Sequence[FixedExperts]) -> FixedExperts:
+        """Join the samples of parts of one kind, in their order."""
+        return cls(torch.cat([p.said for p in parts]), torch.cat([p.labels_R for p in parts]), parts[0].how)
+
+    def loss(self, scores_BN: Tensor, rows_B: Tensor, top_k: int | None) -> Tensor:
+        """Return ``mixture_loss`` of samples ``rows_B``."""
+        chosen_BK, scores_BK = _best(scores_BN, top_k)
+        said_BK = self.said[rows_B.unsqueeze(-1), chosen_BK]
+        if self.how == "logits":
+            return _of_logits(scores_BK, said_BK, self.labels_R[rows_B])
+        return _of_probabilities(scores_BK, said_BK)
+
+
+def _best(scores_BN: Tensor, top_k: int | None) -> tuple[Tensor, Tensor]:
+    """Return the chosen experts and their scores; choices have no gradient."""
+    num_experts = scores_BN.shape[-1]
+    if top_k is None or top_k >= num_experts:
+        return torch.arange(num_experts, device=scores_BN.device).expand(scores_BN.shape), scores_BN
+    chosen_BK = select_top_k(scores_BN.detach(), top_k)
+    return chosen_BK, scores_BN.gather(-1, chosen_BK)
+
+
+def _each_experts(outputs_BKC: Tensor, labels_B: Tensor) -> Tensor:
+    return label_log_probabilities(outputs_BKC, labels_B.unsqueeze(-1).expand(outputs_BKC.shape[:-1]))
+
+
+def _of_logits(scores_BK: Tensor, outputs_BKC: Tensor, labels_B: Tensor) -> Tensor:
+    return cross_entropy((scores_BK.softmax(dim=-1).unsqueeze(-1) * outputs_BKC).sum(dim=-2), labels_B)
+
+
+def _of_probabilities(scores_BK: Tensor, log_p_BK: Tensor) -> Tensor:
     # in logs: a weight that vanishes must not turn the gradient into 0 · inf
-    return -(scores_BN.log_softmax(dim=-1) + log_p_BN).logsumexp(dim=-1)
+    return -(scores_BK.log_softmax(dim=-1) + log_p_BK).logsumexp(dim=-1)
 
 
 def load_balance_loss(scores_BN: Tensor, top_k: int, mask_B: Tensor | None = None) -> Tensor:

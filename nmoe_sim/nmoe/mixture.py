@@ -34,8 +34,13 @@ def select_top_k(scores_BN: Tensor, top_k: int, available_BN: Tensor | None = No
     """
     if not 1 <= top_k <= scores_BN.shape[-1]:
         raise ValueError(f"top_k {top_k} must be from 1 to the number of experts, {scores_BN.shape[-1]}")
-    # torch.topk leaves the order of ties open
-    return _masked(scores_BN, available_BN).argsort(dim=-1, descending=True, stable=True)[..., :top_k]
+    # torch.topk leaves the order of ties open, and for a few of many a stable sort takes longer
+    left_BN = _masked(scores_BN, available_BN).clamp_min(torch.finfo(scores_BN.dtype).min)
+    chosen = []
+    for _ in range(top_k):
+        chosen.append(left_BN.argmax(dim=-1, keepdim=True))
+        left_BN.scatter_(-1, chosen[-1], -torch.inf)
+    return torch.cat(chosen, dim=-1)
 
 
 def mixture_weights(scores_BK: Tensor, arrived_BK: Tensor | None = None) -> Tensor:

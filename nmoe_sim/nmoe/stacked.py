@@ -17,7 +17,7 @@ from nmoe_sim.nmoe.cohort import State, check_offsets
 from nmoe_sim.nmoe.modules import Gate
 from nmoe_sim.nmoe.optimizer import ADAM_BETA_2, ADAM_EPSILON, Optimizer
 from nmoe_sim.nmoe.precision import products_in
-from nmoe_sim.nmoe.threads import one_thread, single_threaded_pool
+from nmoe_sim.nmoe.threads import one_thread, side_by_side
 
 _ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity)
 _NORM_GUARD = 1e-6  # of torch.nn.utils.clip_grad_norm_
@@ -43,10 +43,11 @@ def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Ten
         Outputs of each client.
     """
     if isinstance(module, nn.Linear):
-        weight_ADF = stacked["weight"].transpose(1, 2)
+        # W xᵀ, not x Wᵀ: with few classes the products of the backward pass are then several times faster
+        weight_AFD, x_ADB = stacked["weight"], x_ABD.transpose(1, 2)
         if module.bias is None:
-            return torch.bmm(x_ABD, weight_ADF)
-        return torch.baddbmm(stacked["bias"].unsqueeze(1), x_ABD, weight_ADF)
+            return torch.bmm(weight_AFD, x_ADB).transpose(1, 2)
+        return torch.baddbmm(stacked["bias"].unsqueeze(2), weight_AFD, x_ADB).transpose(1, 2)
     if isinstance(module, _ELEMENTWISE) or (isinstance(module, nn.LayerNorm) and not module.elementwise_affine):
         out: Tensor = module(x_ABD)
         return out
@@ -180,8 +181,7 @@ def train_heads(
         table = torch.cat([inputs[client] for client in clients])
         return state, block.train(table, layout.batches(clients, table.device), loss, after)
 
-    with single_threaded_pool(min(workers, len(blocks))) as pool:
-        states, means = zip(*pool.map(train_block, blocks), strict=True)
+    states, means = zip(*side_by_side(train_block, blocks, workers), strict=True)
     back = np.argsort(order)
     back_N = torch.from_numpy(back).to(inputs[0].device)
     final = {name: torch.cat([state[name] for state in states])[back_N] for name in states[0]}
@@ -211,33 +211,39 @@ class _Block:
     def train(
         self,
         table: Tensor,
-        batches: Iterable[tuple[HeadBatch, Tensor]],
+        batches: Iterable[tuple[HeadBatch, Tensor, NDArray[np.int64]]],
         loss: HeadLoss,
         after: AfterHeads | None = None,
     ) -> NDArray[np.float64]:
-        """Take all steps; returns each client's mean loss. A batch comes with its rows in ``table``."""
-        num_clients = len(next(iter(self.state.values())))
-        total_N, seen_N = torch.zeros((2, num_clients), dtype=torch.float64, device=table.device)
-        for batch, rows_AB in batches:
-            active = len(batch.clients_A)
-            losses_A, gradients = self._gradients(active, table[rows_AB], batch, loss)
+        """Take all steps; returns each client's mean loss.
+
+        A batch comes with its rows in ``table`` and how many they are.
+        """
+        losses: list[Tensor] = []
+        sizes: list[NDArray[np.int64]] = []
+        moving: State = {}
+        for batch, rows_AB, sizes_A in batches:
+            active = len(sizes_A)
+            if not sizes or active < len(sizes[-1]):  # they share their memory with the state, and move with it
+                moving = {name: tensor[:active].detach().requires_grad_() for name, tensor in self.state.items()}
+            losses_A, gradients = self._gradients(moving, table[rows_AB], batch, loss)
             self._stepper.step(self.state, gradients, batch.step)
-            num_samples_A = batch.mask_AB.sum(dim=1)
-            total_N[:active] += losses_A.double() * num_samples_A
-            seen_N[:active] += num_samples_A
+            losses.append(losses_A)
+            sizes.append(sizes_A)
             if after is not None and after(batch, {n: t[:active] for n, t in self.state.items()}, losses_A):
                 break
-        mean: NDArray[np.float64] = (total_N / seen_N).cpu().numpy()  # 0/0 is NaN
-        return mean
+        return _mean_losses(len(next(iter(self.state.values()))), losses, sizes)
 
-    def _gradients(self, active: int, x_ABD: Tensor, batch: HeadBatch, loss: HeadLoss) -> tuple[Tensor, State]:
-        """Return the losses and what the first ``active`` clients step along."""
-        moving = {name: tensor[:active].detach().requires_grad_() for name, tensor in self.state.items()}
+    def _gradients(
+        self, moving: Mapping[str, Tensor], x_ABD: Tensor, batch: HeadBatch, loss: HeadLoss
+    ) -> tuple[Tensor, State]:
+        """Return the losses of the first clients, whose states are given, and what they step along."""
+        active = len(batch.clients_A)
         with products_in(self._optimizer.precision, x_ABD.device):
             out_ABC = stacked_forward(self._template, moving, x_ABD)
         losses_A = loss(out_ABC.to(x_ABD.dtype), batch)
         # zero where the loss doesn't see a parameter, such as a gate's channel part on perfect channels
-        found = torch.autograd.grad(losses_A.sum(), list(moving.values()), materialize_grads=True)
+        found = torch.autograd.grad(losses_A, list(moving.values()), torch.ones_like(losses_A), materialize_grads=True)
         gradients = dict(zip(moving, found, strict=True))
         for name, mu in self._proximal.items():
             gradients[name] = gradients[name] + mu * (self.state[name][:active] - self._start[name][:active])
@@ -246,6 +252,20 @@ class _Block:
         for name, shift in self._shifts.items():
             gradients[name] = gradients[name] + shift[:active]
         return losses_A.detach(), gradients
+
+
+def _mean_losses(num_clients: int, losses: Sequence[Tensor], sizes: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Return each client's mean over all samples; each step is of the first so many clients."""
+    total, seen = np.zeros((2, num_clients))
+    if losses:
+        # read once: a GPU needn't wait after each step
+        values = torch.cat(list(losses)).cpu().numpy().astype(np.float64)
+        for values_A, sizes_A in zip(np.split(values, np.cumsum([len(s) for s in sizes])[:-1]), sizes, strict=True):
+            total[: len(sizes_A)] += values_A * sizes_A
+            seen[: len(sizes_A)] += sizes_A
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = total / seen  # 0/0 is NaN
+    return mean
 
 
 def _clipped(gradients: Mapping[str, Tensor], clip_norm: float) -> State:
@@ -265,8 +285,9 @@ class _Stepper:
     def __init__(self, optimizer: Optimizer, lr_scale: float, state: State) -> None:
         self._optimizer = optimizer
         self._lr = optimizer.lr * lr_scale
-        self._first = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
         is_adam = optimizer.method == "adam"
+        moves_on = is_adam or optimizer.momentum
+        self._first = {name: torch.zeros_like(tensor) for name, tensor in state.items()} if moves_on else {}
         self._second = {name: torch.zeros_like(tensor) for name, tensor in state.items()} if is_adam else {}
 
     def step(self, state: State, gradients: Mapping[str, Tensor], number: int) -> None:
@@ -278,9 +299,11 @@ class _Stepper:
                 gradient = gradient + self._optimizer.weight_decay * weight
             if self._second:
                 self._adam(name, weight, gradient, number + 1)
-            else:
+            elif self._optimizer.momentum:
                 speed = self._first[name][:active].mul_(self._optimizer.momentum).add_(gradient)
                 weight.sub_(speed, alpha=self._lr)
+            else:
+                weight.sub_(gradient, alpha=self._lr)
 
     def _adam(self, name: str, weight: Tensor, gradient: Tensor, count: int) -> None:
         beta_1, active = self._optimizer.momentum, len(gradient)
@@ -309,15 +332,18 @@ class _Layout:
         widths = [max(len(plan[step]) for plan in plans if step < len(plan)) for step in range(num_steps)]
         return cls(plans, sizes, np.cumsum(sizes) - sizes, widths)
 
-    def batches(self, clients: NDArray[np.int64], device: torch.device) -> Iterator[tuple[HeadBatch, Tensor]]:
-        """Give the steps of some clients, each with its rows in the concatenation of *their* samples."""
+    def batches(
+        self, clients: NDArray[np.int64], device: torch.device
+    ) -> Iterator[tuple[HeadBatch, Tensor, NDArray[np.int64]]]:
+        """Give the steps of some clients, each with its rows in the concatenation of *their* samples, and how many."""
         among = np.cumsum(self.sizes[clients]) - self.sizes[clients]
         for step in range(len(self.plans[clients[0]])):
             current = [self.plans[client][step] for client in clients if step < len(self.plans[client])]
             moving = clients[: len(current)]
-            mask = np.arange(self.widths[step]) < np.array([len(index) for index in current])[:, None]
+            sizes = np.array([len(index) for index in current])
+            mask = np.arange(self.widths[step]) < sizes[:, None]
             index = np.zeros(mask.shape, dtype=np.int64)
             index[mask] = np.concatenate(current)
             arrays = (moving, index, index + self.starts[moving, None], mask, index + among[: len(current), None])
             *batch, rows_AB = (torch.from_numpy(array).to(device) for array in arrays)
-            yield HeadBatch(step, *batch), rows_AB
+            yield HeadBatch(step, *batch), rows_AB, sizes

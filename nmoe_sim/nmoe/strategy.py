@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -164,6 +165,21 @@ def client_bytes(
     optimizer : Optimizer
         Step rule.
     """
+    batch_size = max((len(index) for plan in plans for index in plan), default=1)
+    batch = torch.empty((batch_size, *input_shape), device="meta")
+    model = sum(p.numel() * p.element_size() for p in template.parameters())
+    activations = batch.numel() * batch.element_size() + _kept_bytes(template, batch)
+    return max(1, _COPIES[optimizer.method] * model + 2 * activations)
+
+
+_known_bytes: WeakKeyDictionary[nn.Module, dict[torch.Size, int]] = WeakKeyDictionary()
+
+
+def _kept_bytes(template: nn.Module, batch: Tensor) -> int:
+    """Return what operations keep of a batch for the backward pass; found out once for a module and a shape."""
+    known = _known_bytes.setdefault(template, {})
+    if batch.shape in known:
+        return known[batch.shape]
     kept = 0
 
     def keep(tensor: Tensor) -> Tensor:
@@ -171,13 +187,11 @@ def client_bytes(
         kept += 0 if isinstance(tensor, nn.Parameter) else tensor.numel() * tensor.element_size()
         return tensor
 
-    batch_size = max((len(index) for plan in plans for index in plan), default=1)
     on_meta = copy.deepcopy(template).to("meta")
-    batch = torch.empty((batch_size, *input_shape), device="meta")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         on_meta(batch)
-    model = sum(p.numel() * p.element_size() for p in template.parameters())
-    return max(1, _COPIES[optimizer.method] * model + 2 * (batch.numel() * batch.element_size() + kept))
+    known[batch.shape] = kept
+    return kept
 
 
 def _of_one_client(loss: HeadLoss, inputs: Sequence[Tensor]) -> Loss:

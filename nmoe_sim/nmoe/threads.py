@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeVar
 
 import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _KEPT_BYTES, _MMAP_BYTES = 1 << 29, 1 << 25  # above 32 MiB glibc takes no threshold
@@ -29,13 +33,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def single_threaded_pool(workers: int) -> ThreadPoolExecutor:
-    """Return a pool whose threads each compute as under ``one_thread``; enter it within ``one_thread``.
+def side_by_side(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:
+    """Return what the function makes of each item, in their order, computed by up to ``workers`` threads.
 
-    A new thread's first matrix product would otherwise still run on as many threads as there are cores.
+    Each computes as under ``one_thread``. Where one does, it is the calling thread: starting another, and memory that
+    is new to it, take longer than a round of small heads.
     """
     keep_freed_memory()
-    return ThreadPoolExecutor(max_workers=workers, initializer=torch.set_num_threads, initargs=(1,))
+    with one_thread():
+        if min(workers, len(items)) <= 1:
+            return [function(item) for item in items]
+        # a new thread's first matrix product would otherwise still run on as many threads as there are cores
+        with ThreadPoolExecutor(min(workers, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(function, items))
 
 
 @cache

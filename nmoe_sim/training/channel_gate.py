@@ -8,7 +8,7 @@ Transformer's load-balance loss; b's weights are part of what is synchronised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 from pydantic import Field, model_validator
@@ -70,27 +70,31 @@ class ChannelAware(FedGate):
 
         return ChannelHead(cast("Gate", learning.gate))
 
-    def _loss(self, learning: Learning, works: Sequence[Work]) -> HeadLoss:
-        """Return the loss of a cohort, whose clients start from one version."""
+    def _losses(self, learning: Learning) -> Callable[[Sequence[Work]], HeadLoss]:
+        """Return what gives the loss of a cohort, whose clients start from one version."""
         import torch
 
         from nmoe_sim.nmoe.channel_gate import ChannelLoss, Draws
         from nmoe_sim.nmoe.cohort import stack
+        from nmoe_sim.nmoe.losses import FixedExperts
 
-        clients, model = [work.client for work in works], learning.model
-        top_k = self.mixture_size(model.top_k, len(learning.clients))
-        return ChannelLoss(
-            model.gate,
-            Draws(learning.simulation.streams, clients, [work.counter for work in works]),
-            learning.expert,
-            stack(learning.experts),
-            torch.cat([learning.train_h[client] for client in clients]),
-            torch.cat([learning.data.train_y[client] for client in clients]),
-            torch.cat([learning.train_outputs[client] for client in clients]),
-            top_k=top_k,
-            how=model.combine,
-            noise_std=self.noise_std,
-            available_WN=self.available(learning, works),
-            regulariser=lambda scores_ABN, mask_AB: self.regularisers(scores_ABN, top_k, mask_AB),
-            on_channels=works[0].base >= self.perfect_share * self.rounds,
-        )
+        fixed, states = self._experts(learning), stack(learning.experts)
+        top_k = self.mixture_size(learning.model.top_k, len(learning.clients))
+
+        def loss_of(works: Sequence[Work]) -> ChannelLoss:
+            clients = [work.client for work in works]
+            return ChannelLoss(
+                learning.model.gate,
+                Draws(learning.simulation.streams, clients, [work.counter for work in works]),
+                learning.expert,
+                states,
+                torch.cat([learning.train_h[client] for client in clients]),
+                FixedExperts.cat([fixed[client] for client in clients]),
+                top_k=top_k,
+                noise_std=self.noise_std,
+                available_WN=self.available(learning, works),
+                regulariser=lambda scores_ABN, mask_AB: self.regularisers(scores_ABN, top_k, mask_AB),
+                on_channels=works[0].base >= self.perfect_share * self.rounds,
+            )
+
+        return loss_of

@@ -9,7 +9,7 @@ clients, or those one hop away in the topology when the stage begins.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nmoe_sim.engine.topology import Topology
+    from nmoe_sim.nmoe.losses import FixedExperts
     from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss
     from nmoe_sim.nmoe.values import Checkpoint
 
@@ -207,7 +208,7 @@ class FedGate(FederatedStage):
                 self.optimizer,
                 self.rounds,
                 self._head(learning),
-                lambda works: self._loss(learning, works),
+                self._losses(learning),
             ),
             [learning.gate.state_dict()] * len(clients),
             self._moved(learning)[0],
@@ -217,36 +218,40 @@ class FedGate(FederatedStage):
         return Outcome.of(memory, len(history.works))
 
     def _head(self, learning: Learning) -> nn.Module:
-        """Return the module that is trained, with the gate's parameters; ``_loss`` sees what it returns."""
+        """Return the module that is trained, with the gate's parameters; its loss sees what it returns."""
         return learning.gate
 
-    def _loss(self, learning: Learning, works: Sequence[Work]) -> HeadLoss:
-        """Return the loss of a cohort: the mixture's own, with noise on the scores, and the regularisers."""
-        import torch
-
+    def _losses(self, learning: Learning) -> Callable[[Sequence[Work]], HeadLoss]:
+        """Return what gives a cohort's loss: the mixture's own, with noise on the scores, and the regularisers."""
         from nmoe_sim.nmoe.channel_gate import Draws
-        from nmoe_sim.nmoe.losses import masked_mean, mixture_loss
+        from nmoe_sim.nmoe.losses import FixedExperts, masked_mean
 
-        clients = [work.client for work in works]
-        labels = torch.cat([learning.data.train_y[client] for client in clients])
-        outputs = torch.cat([learning.train_outputs[client] for client in clients])
-        model, num_experts = learning.model, len(learning.clients)
-        draws = Draws(learning.simulation.streams, clients, [work.counter for work in works])
-        top_k = self.mixture_size(model.top_k, num_experts)
-        available_WN = self.available(learning, works)
+        experts, top_k = self._experts(learning), self.mixture_size(learning.model.top_k, len(learning.clients))
 
-        def loss(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
-            scores_ABN = out_ABN + self.noise_std * draws.normal("gate_noise", batch, num_experts).to(out_ABN)
-            scores_ABN = scores_ABN.masked_fill(~available_WN[batch.clients_A].unsqueeze(1), -torch.inf)
-            values_AB = mixture_loss(
-                scores_ABN, outputs[batch.rows_AB], labels[batch.rows_AB], top_k=top_k, how=model.combine
-            )
-            return masked_mean(values_AB, batch.mask_AB) + self.regularisers(scores_ABN, top_k, batch.mask_AB)
+        def loss_of(works: Sequence[Work]) -> HeadLoss:
+            clients = [work.client for work in works]
+            draws = Draws(learning.simulation.streams, clients, [work.counter for work in works])
+            available_WN = self.available(learning, works)
+            fixed = FixedExperts.cat([experts[client] for client in clients])
 
-        return loss
+            def loss(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
+                scores_ABN = draws.noisy_scores(out_ABN, self.noise_std, available_WN, batch)
+                loss_A = masked_mean(fixed.loss(scores_ABN, batch.rows_AB, top_k), batch.mask_AB)
+                return loss_A + self.regularisers(scores_ABN, top_k, batch.mask_AB)
 
-    def available(self, learning: Learning, works: Sequence[Work]) -> Tensor:
-        """Return which experts each work trains on, bool (W, N)."""
+            return loss
+
+        return loss_of
+
+    def _experts(self, learning: Learning) -> list[FixedExperts]:
+        """Return what all experts say to each client's samples."""
+        from nmoe_sim.nmoe.losses import FixedExperts
+
+        how, labels = learning.model.combine, learning.data.train_y
+        return [FixedExperts.of(said, y, how) for said, y in zip(learning.train_outputs, labels, strict=True)]
+
+    def available(self, learning: Learning, works: Sequence[Work]) -> Tensor | None:
+        """Return which experts each work trains on, bool (W, N); None where each trains on all."""
         import torch
 
         everybody = range(len(learning.clients))
@@ -254,7 +259,7 @@ class FedGate(FederatedStage):
         for row, work in zip(available_WN, works, strict=True):
             pool = everybody if learning.peers is None else learning.peers[work.client]
             row[self.peers_of(learning, work.client, work.counter, pool)] = True
-        return available_WN.to(learning.data.test_x.device)
+        return None if available_WN.all() else available_WN.to(learning.data.test_x.device)
 
     def regularisers(self, scores_ABN: Tensor, top_k: int, mask_AB: Tensor) -> Tensor:
         """Return what is added to each client's loss (A,), of scores that are -inf where an expert isn't available."""

@@ -30,7 +30,7 @@ from nmoe_sim.nmoe.channel_gate import (
 from nmoe_sim.nmoe.cohort import batches, stack, unstack
 from nmoe_sim.nmoe.experts import MlpExpert
 from nmoe_sim.nmoe.gates import MlpGate
-from nmoe_sim.nmoe.losses import load_balance_loss, masked_mean, mixture_loss
+from nmoe_sim.nmoe.losses import FixedExperts, load_balance_loss, masked_mean, mixture_loss
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.stacked import HeadBatch, stacked_forward, train_heads
 from nmoe_sim.rng import RandomStreams
@@ -141,18 +141,17 @@ def case(num_samples: int = 20, **changes: Any) -> tuple[ChannelLoss, Any]:
         module[-1].weight.data *= 15.0  # sure of themselves
     h = torch.randn(num_samples, NUM_FEATURES, generator=generator(8))
     outputs = torch.stack([module(h) for module in modules], dim=1).detach()
+    labels = torch.randint(NUM_CLASSES, (num_samples,), generator=generator(9))
     settings: dict[str, Any] = {
         "gate": GATE,
         "draws": Draws(STREAMS, [0, 1], [0, 0]),
         "expert": modules[0],
         "experts": stack([module.state_dict() for module in modules]),
         "h_RD": h,
-        "labels_R": torch.randint(NUM_CLASSES, (num_samples,), generator=generator(9)),
-        "outputs_RNC": outputs,
+        "fixed": FixedExperts.of(outputs, labels, "probabilities"),
         "top_k": 2,
-        "how": "probabilities",
         "noise_std": 0.0,
-        "available_WN": torch.ones(2, NUM_EXPERTS, dtype=torch.bool),
+        "available_WN": None,
         "regulariser": lambda scores_ABN, mask_AB: torch.zeros(len(scores_ABN)),
         "on_channels": True,
     }
@@ -169,15 +168,15 @@ def test_experts_answer_features_with_their_own_noise():
         h = loss.h_RD[some.rows_AB[a, b]]
         received = h + math.sqrt(float(h.square().mean()) / 10 ** (snr_db[a, b, n] / 10)) * standard[a, b, n]
         torch.testing.assert_close(said[a, b, n], modules[n](received).detach(), rtol=1e-4, atol=1e-5)
-    own = loss.outputs_RNC[some.rows_AB[0], 0]
-    torch.testing.assert_close(said[0, :, 0], own)
+    torch.testing.assert_close(said[0, :, 0], modules[0](loss.h_RD[some.rows_AB[0]]).detach())
 
 
 def test_on_perfect_channels_it_is_the_mixtures_loss():
-    loss, _ = case(on_channels=False, regulariser=None)
+    loss, modules = case(on_channels=False, regulariser=None)
     some = batch([0, 1], [4, 3])
     out_ABM = torch.randn(2, 4, NUM_EXPERTS + 4, generator=generator(2))
-    labels, outputs = loss.labels_R[some.rows_AB], loss.outputs_RNC[some.rows_AB]
+    h_ABD, labels = loss.h_RD[some.rows_AB], loss.fixed.labels_R[some.rows_AB]
+    outputs = torch.stack([module(h_ABD) for module in modules], dim=2).detach()
     plain = mixture_loss(out_ABM[..., :NUM_EXPERTS], outputs, labels, top_k=2, how="probabilities")
     torch.testing.assert_close(loss(out_ABM, some), masked_mean(plain, some.mask_AB))
 
@@ -200,7 +199,8 @@ def test_it_learns_to_avoid_bad_channels():
     loss, modules = case()
     same = [modules[0].state_dict()] * NUM_EXPERTS
     outputs = modules[0](loss.h_RD).detach()[:, None].expand(-1, NUM_EXPERTS, -1)
-    sure = {**loss.__dict__, "experts": stack(same), "outputs_RNC": outputs, "labels_R": outputs[:, 0].argmax(dim=1)}
+    fixed = FixedExperts.of(outputs, outputs[:, 0].argmax(dim=1), "probabilities")
+    sure = {**loss.__dict__, "experts": stack(same), "fixed": fixed}
     _, states = trained(ChannelLoss(**sure))
     for state in states:
         b = channel_scores(GATE, state)(np.array([-10.0, 0.0, 30.0]))
@@ -237,8 +237,9 @@ def test_experts_that_may_not_be_asked_have_no_say():
 
 def test_the_regulariser_keeps_the_gate_from_collapsing():
     """One expert is right and the others are at random, all heard well: the load goes there, unless that costs."""
-    loss, _ = case(gate=ChannelAwareGate(snr_min_db=60.0, snr_max_db=80.0))
-    given = {**loss.__dict__, "labels_R": loss.outputs_RNC[:, 2].argmax(dim=1)}
+    loss, modules = case(gate=ChannelAwareGate(snr_min_db=60.0, snr_max_db=80.0))
+    outputs = torch.stack([module(loss.h_RD) for module in modules], dim=1).detach()
+    given = {**loss.__dict__, "fixed": FixedExperts.of(outputs, outputs[:, 2].argmax(dim=1), "probabilities")}
     collapsed, balanced = (
         entropy_of_load(*trained(ChannelLoss(**{**given, "regulariser": balance(coefficient)})), loss.h_RD)
         for coefficient in (0.0, 5.0)

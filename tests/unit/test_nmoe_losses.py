@@ -44,12 +44,21 @@ def test_mixture_loss_is_the_negative_log_likelihood_of_the_combination(how, top
 
 @pytest.mark.parametrize("how", ["logits", "probabilities"])
 @pytest.mark.parametrize("top_k", [2, None])
+def test_fixed_experts_have_the_mixtures_loss(how, top_k):
+    scores, table, rows = randn(2, 3, 4), randn(5, 4, 3, seed=1), torch.tensor([[4, 0, 0], [1, 3, 4]])
+    table_labels = torch.arange(5) % 3
+    parts = [losses.FixedExperts.of(table[part], table_labels[part], how) for part in (slice(0, 2), slice(2, 5))]
+    expected = losses.mixture_loss(scores, table[rows], table_labels[rows], top_k=top_k, how=how)
+    torch.testing.assert_close(losses.FixedExperts.cat(parts).loss(scores, rows, top_k), expected)
+
+
+@pytest.mark.parametrize("how", ["logits", "probabilities"])
+@pytest.mark.parametrize("top_k", [2, None])
 def test_only_available_experts_pass_a_gradient(how, top_k):
     scores = randn(5, 4).requires_grad_()
-    available = torch.tensor([True, False, True, True])
-    loss = losses.mixture_loss(
-        scores, randn(5, 4, 3, seed=1), torch.zeros(5, dtype=torch.int64), top_k=top_k, how=how, available_BN=available
-    )
+    masked = scores.masked_fill(torch.tensor([False, True, False, False]), -math.inf)
+    labels = torch.zeros(5, dtype=torch.int64)
+    loss = losses.mixture_loss(masked, randn(5, 4, 3, seed=1), labels, top_k=top_k, how=how)
     loss.sum().backward()
     assert torch.isfinite(scores.grad).all()
     assert (scores.grad[:, 1] == 0).all()

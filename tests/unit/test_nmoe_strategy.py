@@ -37,17 +37,17 @@ MODELS = {
 }
 
 
-def arguments(name, optimizer):
+def arguments(name, optimizer, dtype=torch.float32):
     rng = np.random.default_rng(0)
-    model = MODELS[name]()
-    inputs = [torch.randn((n, *SHAPE), generator=generator(i)) for i, n in enumerate(SIZES)]
+    model = MODELS[name]().to(dtype)
+    inputs = [torch.randn((n, *SHAPE), generator=generator(i)).to(dtype) for i, n in enumerate(SIZES)]
     labels = [torch.randint(NUM_CLASSES, (n,), generator=generator(i)) for i, n in enumerate(SIZES)]
     plans = [cohort.batches(n, batch_size=8, epochs=optimizer.epochs, rng=rng) for n in SIZES]
     return model, [model.state_dict()] * len(SIZES), inputs, labels, plans
 
 
-def train(name, optimizer, on_batch=lambda batch: None, **options):
-    model, states, inputs, labels, plans = arguments(name, optimizer)
+def train(name, optimizer, on_batch=lambda batch: None, dtype=torch.float32, **options):
+    model, states, inputs, labels, plans = arguments(name, optimizer, dtype)
     table = torch.cat(labels)
 
     def loss(out_ABC, batch):
@@ -138,15 +138,16 @@ def test_memory_counts_activations_of_a_network():
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_client_in_a_cohort_trains_as_alone_in_a_loop(name):
     optimizer = Optimizer(lr=0.05, epochs=2)
-    model, states, inputs, labels, plans = arguments(name, optimizer)
+    model, states, inputs, labels, plans = arguments(name, optimizer, torch.float64)
 
     def loss(module, client, index, step):
         return nn.functional.cross_entropy(module(inputs[client][index]), labels[client][index])
 
-    expected, got = cohort.train_modules(model, states, plans, loss, optimizer), train(name, optimizer, workers=2)
-    np.testing.assert_allclose(got.losses, expected.losses, rtol=1e-4)
+    expected = cohort.train_modules(model, states, plans, loss, optimizer)
+    got = train(name, optimizer, dtype=torch.float64, workers=2)
+    np.testing.assert_allclose(got.losses, expected.losses, rtol=1e-10)
     for one, two in zip(got.states, expected.states, strict=True):
-        torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(one, two, atol=1e-10, rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", list(MODELS))

@@ -139,7 +139,7 @@ def test_fedce_of_one_client_is_plain_sgd_bit_for_bit(momentum):
             rng = streams.generator("batches/extractor", 0, number)
             for index in batches(len(y), batch_size=16, epochs=2, rng=rng):
                 rows = torch.from_numpy(index)
-                loss = -model(x[rows]).log_softmax(dim=-1)[torch.arange(len(rows)), y[rows]].mean()
+                loss = -model(x[rows]).t().log_softmax(dim=0)[y[rows], torch.arange(len(rows))].mean()
                 gradients = torch.autograd.grad(loss, parameters)
                 with torch.no_grad():
                     for p, v, g in zip(parameters, velocity, gradients, strict=True):
