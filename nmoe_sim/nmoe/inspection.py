@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nmoe_sim.nmoe.cohort import stack
-from nmoe_sim.nmoe.stacked import stacked_forward
+from nmoe_sim.nmoe.stacked_forward import stacked_forward
 
 _BATCH = 2
 _FORWARD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)

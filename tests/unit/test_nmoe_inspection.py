@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from nmoe_sim.nmoe.inspection import build_inspected
 from nmoe_sim.nmoe.modules import Gate, count_parameters, linear, seeded
-from nmoe_sim.nmoe.stacked import stacked_forward
+from nmoe_sim.nmoe.stacked_forward import stacked_forward
 
 
 def generator(seed: int = 0) -> torch.Generator:
