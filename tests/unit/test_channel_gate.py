@@ -14,7 +14,7 @@ from fake_radio import Given, network, radio, simulation, table
 
 from channels.units import thermal_noise_w
 from nmoe_sim.checks import check
-from nmoe_sim.engine.topology import Wired
+from nmoe_sim.engine.links import Wired
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference.channel import ChannelScores
 from nmoe_sim.inference.view import NetworkMonitor
