@@ -39,6 +39,8 @@ GATES = {
     "none 0.2": "local gate",
     "ran_gate": "RanGate",
     "roll_gate": "RollGate",
+    "ran_gate shared": "RanGate, shared",
+    "roll_gate shared": "RollGate, shared",
 }
 REFERENCE = "shared 0.2"
 TARGETS = {"iid": 0.7, "dirichlet": 0.6, "shards": 0.5}
@@ -68,7 +70,7 @@ def stage_key(stage_1: Mapping[str, Any]) -> str:
 def gate_key(gate: Mapping[str, Any], local_scale: float) -> str:
     """Return what tells a gate's training from the others."""
     if gate["kind"] != "fedgate":
-        return str(gate["kind"])
+        return " ".join([gate["kind"], *([gate["synchronise"]] if "synchronise" in gate else [])])
     return f"{gate.get('synchronise', 'shared')} {local_scale:g}"
 
 
@@ -281,7 +283,7 @@ def draw_gates(runs: pd.DataFrame) -> Figure:
                             continue
                         interval = mean_interval(100 * cell)
                         half = (interval.high - interval.low) / 2
-                        ax.errorbar(x + 0.12 * (place - 2.5), interval.estimate, half, color=color, marker="o",
+                        ax.errorbar(x + 0.1 * (place - 3.5), interval.estimate, half, color=color, marker="o",
                                     markersize=3, elinewidth=0.8)  # fmt: skip
                 if metric == "accuracy_global":
                     ax.set_title(partition)
