@@ -85,9 +85,9 @@ def phases(model: nn.Module) -> tuple[nn.Module, nn.Module]:
 
     trains_head, trains_body = copy.deepcopy(model), copy.deepcopy(model)
     for name, parameter in trains_head.named_parameters():
-        parameter.requires_grad_(not name.startswith(BODY))
+        parameter.requires_grad_(parameter.requires_grad and not name.startswith(BODY))
     for name, parameter in trains_body.named_parameters():
-        parameter.requires_grad_(name.startswith(BODY))
+        parameter.requires_grad_(parameter.requires_grad and name.startswith(BODY))
     return trains_head, trains_body
 
 

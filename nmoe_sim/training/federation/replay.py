@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,10 @@ class Learner(ABC):
     @abstractmethod
     def num_steps(self, work: Work) -> int:
         """Return the local steps of a work."""
+
+    def frozen(self) -> Collection[str]:
+        """Return the names of the tensors that training leaves as they are."""
+        return ()
 
     def report(self, work: Work, state: State) -> Tensor:
         """Return what a client reports of a model."""
@@ -142,8 +146,9 @@ class Replay:
         holders = [SERVER] if self.stage.protocol.has_server else list(personal)
         memory = Memory(dict.fromkeys(holders, shared), personal)
         if self.stage.local_update.has_variates:
+            moving = {name: tensor for name, tensor in shared.items() if name not in self.learner.frozen()}
             memory.variates = {
-                holder: {name: torch.zeros_like(tensor) for name, tensor in shared.items()}
+                holder: {name: torch.zeros_like(tensor) for name, tensor in moving.items()}
                 for holder in (SERVER, *personal)
             }
         return memory
