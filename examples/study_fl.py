@@ -1,8 +1,8 @@
 """Tables and figures of the study of federated learning, from its sweep's directory or from the outcomes kept of it.
 
-``python examples/study_fl.py runs/study_fl runs/study_fl_alpha docs/assets`` writes ``study_fl.csv`` (a row a run),
-``study_fl_curves.csv`` (a row a point of a curve) and the figures, and prints the tables. Without the directories of
-sweeps it reads the two files.
+``python examples/study_fl.py runs/study_fl docs/assets`` writes ``study_fl.csv`` (a row a run), ``study_fl_curves.csv``
+(a row a point of a curve) and the figures, and prints the tables. Without the directory of the sweep it reads the two
+files.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ STAGES_1 = {
     "untrained": "untrained",
     "fedce": "FedCE",
     "spectral": "local spectral",
-    "fedsc share": "FedSC, α share",
-    "fedsc linear": "FedSC, α linear",
+    "fedsc linear": "FedSC",
 }
 GATES = {
     "shared 0.2": "FedGate",

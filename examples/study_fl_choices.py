@@ -25,6 +25,8 @@ GATES = {"accuracy_global": "global", "accuracy_local": "local"}
 NAMES = {
     **STUDY["STAGES_1"],
     **STUDY["GATES"],
+    "fedsc linear": "FedSC, α linear",
+    "fedsc share": "FedSC, α share",
     "shared": "FedGate",
     "all": "FedAvg-gate",
     "none": "local gate",
