@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch.func import functional_call, vmap
 
 from nmoe_sim.nmoe.cohort import State
 from nmoe_sim.nmoe.modules import Gate
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 _ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity)
 
@@ -33,22 +36,22 @@ def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Ten
     Tensor, shape (A, B, ...)
         Outputs of each client.
     """
-    if isinstance(module, nn.Linear):
+    if _is(module, nn.Linear) and "weight" in stacked:  # else it is parametrised
         # W xᵀ, not x Wᵀ: with few classes the products of the backward pass are then several times faster
         weight_AFD, x_ADB = stacked["weight"], x_ABD.transpose(1, 2)
         if module.bias is None:
             return torch.bmm(weight_AFD, x_ADB).transpose(1, 2)
         return torch.baddbmm(stacked["bias"].unsqueeze(2), weight_AFD, x_ADB).transpose(1, 2)
-    if isinstance(module, _ELEMENTWISE) or (isinstance(module, nn.LayerNorm) and not module.elementwise_affine):
+    if _is(module, *_ELEMENTWISE) or (_is(module, nn.LayerNorm) and not module.elementwise_affine):
         out: Tensor = module(x_ABD)
         return out
-    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+    if _is(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
         return x_ABD.flatten(2)
-    if isinstance(module, nn.Sequential):
+    if _is(module, nn.Sequential):
         for name, child in module.named_children():
             x_ABD = stacked_forward(child, _within(stacked, name), x_ABD)
         return x_ABD
-    if isinstance(module, Gate):
+    if _is(module, Gate):
         shared = stacked_forward(module.shared, _within(stacked, "shared"), x_ABD)
         return module.add(shared, stacked_forward(module.local, _within(stacked, "local"), x_ABD))
     mapped: Tensor
@@ -57,6 +60,11 @@ def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Ten
     else:
         mapped = vmap(module)(x_ABD)
     return mapped
+
+
+def _is(module: nn.Module, *kinds: type[Kind]) -> TypeGuard[Kind]:
+    """Tell whether a module computes what one of these kinds does: a subclass may have a ``forward`` of its own."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
 def _within(stacked: Mapping[str, Tensor], name: str) -> State:
