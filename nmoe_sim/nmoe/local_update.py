@@ -20,8 +20,8 @@ class LocalUpdateSpec(Spec):
     """Base of the family, and plain local training unless overridden.
 
     A method with control variates keeps one of the server, c, and one of each client, c_i: tensors of the names and
-    shapes of what is trained and synchronised, at first 0. They travel with the model, so a message of
-    a method with variates weighs twice the model, each way.
+    shapes of what is trained and synchronised, at first 0. They travel with the model, and a message of
+    a method with variates is counted as twice the model, each way, what is frozen of it too.
     """
 
     has_variates: ClassVar[bool] = False

@@ -8,6 +8,7 @@ from typing import TypeGuard, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.utils.parametrize import is_parametrized
 
 from nmoe_sim.nmoe.cohort import State
 from nmoe_sim.nmoe.modules import Gate
@@ -36,7 +37,7 @@ def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Ten
     Tensor, shape (A, B, ...)
         Outputs of each client.
     """
-    if _is(module, nn.Linear) and "weight" in stacked:  # else it is parametrised
+    if _is(module, nn.Linear):
         # W xᵀ, not x Wᵀ: with few classes the products of the backward pass are then several times faster
         weight_AFD, x_ADB = stacked["weight"], x_ABD.transpose(1, 2)
         if module.bias is None:
@@ -63,7 +64,9 @@ def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Ten
 
 
 def _is(module: nn.Module, *kinds: type[Kind]) -> TypeGuard[Kind]:
-    """Tell whether a module computes what one of these kinds does: a subclass may have a ``forward`` of its own."""
+    """Tell whether a module computes what one of these kinds does, without a ``forward`` or a hook of its own."""
+    if is_parametrized(module) or module._forward_hooks or module._forward_pre_hooks:
+        return False
     return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 

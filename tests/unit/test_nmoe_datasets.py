@@ -89,6 +89,7 @@ def test_validation_samples_are_training_samples_that_training_does_not_see():
     ("settings", "message"),
     [
         ({}, "max_test is null; set it"),
+        ({"max_test": 1400}, "takes 1400 of 1347 training samples"),
         ({"max_test": 300, "max_train": 1200}, "which leaves 1047 of 1200; lower max_test or max_train"),
     ],
 )

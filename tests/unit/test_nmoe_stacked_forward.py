@@ -45,6 +45,11 @@ class Mine(nn.Module):
         return x * self.scale
 
 
+def hooked(module):
+    module.register_forward_hook(lambda module, inputs, output: 3.0 * output)
+    return module
+
+
 MODULES = {
     "mlp": lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3, bias=False)),
     "norm": lambda: nn.Sequential(nn.LayerNorm(6, elementwise_affine=False), nn.Linear(6, 3), nn.GELU()),
@@ -55,6 +60,8 @@ MODULES = {
     "activation of one's own": lambda: nn.Sequential(nn.Linear(6, 6), Shifted()),
     "gate of one's own": lambda: Squared(nn.Linear(6, 4)),
     "module of one's own": lambda: nn.Sequential(Mine(), nn.Linear(6, 2)),
+    "parametrised bias": lambda: register_parametrization(nn.Linear(6, 4), "bias", nn.Softplus()),
+    "hooked": lambda: nn.Sequential(hooked(nn.Linear(6, 4)), nn.ReLU()),
     "parametrised": lambda: nn.Sequential(
         register_parametrization(nn.Linear(6, 4), "weight", nn.Softplus()), nn.ReLU()
     ),

@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator, model_validator
-from pydantic_core.core_schema import ValidationInfo
 
 from nmoe_sim.errors import InputError
 from nmoe_sim.nmoe.augment import Affine
@@ -86,10 +85,13 @@ class DatasetSpec(Spec):
     """What accuracies are measured on. ``validation``: ``max_test`` of the training samples, drawn without replacement,
     which training then doesn't see; choose settings on these, and report what they reach on the test samples."""
 
-    @field_validator("max_train", "max_test")
+    @field_validator("max_train")
     @classmethod
-    def _within_size(cls, value: int | None, info: ValidationInfo) -> int | None:
-        size = cls.num_train if info.field_name == "max_train" else cls.num_test
+    def _within_size(cls, value: int | None) -> int | None:
+        return cls._at_most(value, cls.num_train)
+
+    @classmethod
+    def _at_most(cls, value: int | None, size: int | None) -> int | None:
         if value is not None and size is not None and value > size:
             raise ValueError(f"{value} samples of {size}; give at most {size}, or null for all")
         return value
@@ -97,6 +99,7 @@ class DatasetSpec(Spec):
     @model_validator(mode="after")
     def _validation_leaves_enough(self) -> DatasetSpec:
         if self.evaluate_on == "test":
+            self._at_most(self.max_test, self.num_test)
             return self
         if self.max_test is None:
             raise ValueError(

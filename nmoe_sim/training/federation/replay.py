@@ -116,7 +116,7 @@ class Replay:
         device = next(iter(initial[0].values())).device
         done, tensors = checkpoint.load()
         memory = self._begin(initial, synchronised) if tensors is None else Memory.of(tensors, device)
-        aggregation = Aggregation(self.stage, self.stage_name, self.weights, self.streams)
+        aggregation = Aggregation(self.stage, self.stage_name, self.weights, self.streams, self.learner.frozen())
         cohorts = history.works_from()
         pending = {arrival.work for step in history.steps[done:] for arrival in step.arrivals}
         for version in range(done, len(history.steps)):
@@ -176,7 +176,8 @@ class Replay:
         offsets = None
         if update.has_variates:
             offsets = [update.offset(memory.variates[SERVER], memory.variates[str(work.client)]) for work in works]
-        proximal = dict.fromkeys(received[0], update.proximal) if update.proximal else {}
+        frozen = self.learner.frozen()
+        proximal = {name: update.proximal for name in received[0] if update.proximal and name not in frozen}
         trained = self.learner.train(works, states, proximal=proximal, offsets=offsets, known=known)
         for position, work, start, state, loss in zip(
             cohort, works, received, trained.states, trained.losses.tolist(), strict=True
