@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +35,29 @@ NAMES = {
 
 def candidates(sweep: SweepResult) -> pd.DataFrame:
     """Return one row a run: settings of the stage that the sweep varies, and what it reached."""
-    by_gate = "training.gate" in sweep.done
     rows = []
     for run in sweep.done.to_dict("records"):
-        spec = json.loads(run["training.gate" if by_gate else "training.extractor"])
-        row = {
-            "partition": json.loads(run["data.partition"])["kind"],
-            "lr": spec["optimizer"]["lr"],
-            "server_lr": spec.get("server_update", {}).get("lr"),
-            "rounds": spec["rounds"],
-            "schedule": spec["optimizer"].get("schedule", "constant"),
-        }
-        if by_gate:
-            name = STUDY["gate_key"](spec, 0.0).removesuffix(" 0")
-            row |= {"gate": name, "lambda": run["model.gate.local_scale"]} | {metric: run[metric] for metric in GATES}
+        if "training.gate" in run:
+            row = settings_of(json.loads(run["training.gate"]), run["model.gate.local_scale"])
+            row |= {metric: run[metric] for metric in GATES}
         else:
-            row |= {"stage_1": STUDY["stage_key"](spec)} | {
-                metric: last(sweep, run["run_id"], metric) for metric in FEATURES
-            }
-        rows.append(row)
+            row = settings_of(json.loads(run["training.extractor"]), None)
+            row |= {metric: last(sweep, run["run_id"], metric) for metric in FEATURES}
+        rows.append({"partition": json.loads(run["data.partition"])["kind"], **row})
     return pd.DataFrame(rows)
+
+
+def settings_of(spec: Mapping[str, Any], local_scale: float | None) -> dict[str, Any]:
+    """Return what is looked for of a training; of a gate's, which has a ``local_scale``, or of stage 1."""
+    settings = {
+        "lr": spec["optimizer"]["lr"],
+        "server_lr": spec.get("server_update", {}).get("lr"),
+        "rounds": spec["rounds"],
+        "schedule": spec["optimizer"].get("schedule", "constant"),
+    }
+    if local_scale is None:
+        return {**settings, "stage_1": STUDY["stage_key"](spec)}
+    return {**settings, "gate": STUDY["gate_key"](spec, 0.0).removesuffix(" 0"), "lambda": local_scale}
 
 
 def last(sweep: SweepResult, run_id: str, metric: str) -> float:
@@ -64,7 +67,7 @@ def last(sweep: SweepResult, run_id: str, metric: str) -> float:
 
 
 def table(runs: pd.DataFrame, keys: Sequence[str], metrics: dict[str, str]) -> str:
-    """Return candidates (rows) by partition and metric (columns) in percent, and the mean that chooses."""
+    """Return candidates (rows) by partition and metric (columns) in percent, and the mean of these."""
     partitions = [p for p in STUDY["PARTITIONS"] if p in set(runs["partition"])]
     head = [*(key.replace("_", " ") for key in keys)]
     head += [f"{STUDY['PARTITIONS'][p]}, {name}" for p in partitions for name in metrics.values()] + ["mean"]

@@ -84,11 +84,25 @@ def test_settings_of_the_study_were_chosen_on_other_images(choices: dict[str, An
         sweep = load_sweep(STUDY / f"{file}.yaml")
         spec, seeds = sweep.spec, list(sweep.seeds)
         assert (spec.base["data"]["evaluate_on"], seeds) == ("validation", [11])
-        num_arms = len(spec.zip["training.gate"]) if spec.zip else len(spec.grid["training.extractor"])
+        arms = spec.zip["training.gate"] if spec.zip else spec.grid["training.extractor"]
+        scales = spec.zip["model.gate.local_scale"] if spec.zip else [None] * len(arms)
+        partitions = [partition["kind"] for partition in spec.grid["data.partition"]]
+        settings = [choices["settings_of"](arm, scale) for arm, scale in zip(arms, scales, strict=True)]
+        expected = pd.DataFrame([{**one, "partition": p} for one in settings for p in partitions])
+        columns = [*keys, "partition"]
         mine = kept[kept["gate"].notna() == (file == "choose_gates")]
-        assert (
-            len(mine) == len(mine.drop_duplicates([*keys, "partition"])) == num_arms * len(spec.grid["data.partition"])
-        )
+        found = mine[columns].sort_values(columns).reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, expected[columns].sort_values(columns).reset_index(drop=True))
+
+
+def test_stage_1_is_trained_as_was_best_on_held_out_images(choices: dict[str, Any]) -> None:
+    kept = pd.read_csv(ASSETS / "study_fl_choices.csv")
+    mean = kept[kept["gate"].isna()].groupby(choices["OF_STAGE_1"])[list(choices["FEATURES"])].mean().mean(axis=1)
+    for arm in load_sweep(STUDY / "sweep.yaml").spec.grid["training.extractor"]:
+        if arm["kind"] != "untrained":
+            settings = choices["settings_of"](arm, None)
+            best = mean.loc[[settings["stage_1"]]].idxmax()
+            assert best == (settings["stage_1"], settings["lr"], settings["server_lr"])
 
 
 def test_figures_show_the_outcomes(script: dict[str, Any]) -> None:
