@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from channels.units import linear_to_db, watt_to_dbm
 from nmoe_sim.checks import Layout, check, located
 from nmoe_sim.engine.full_load import FullLoad
+from nmoe_sim.engine.links import Node
 from nmoe_sim.engine.radio.channel import Model
 from nmoe_sim.engine.spectrum import Allocation, allocate
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.results.rundir import write_table, write_text
 from nmoe_sim.rng import RandomStreams

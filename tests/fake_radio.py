@@ -12,6 +12,7 @@ from channels.channel import LargeScale
 from channels.link_adaptation import Transmission
 from channels.units import linear_to_db
 from nmoe_sim.engine.device_profiles import Custom
+from nmoe_sim.engine.links import Node
 from nmoe_sim.engine.radio.antennas import Isotropic
 from nmoe_sim.engine.radio.channel import Model
 from nmoe_sim.engine.radio.fading import NoFading
@@ -20,7 +21,7 @@ from nmoe_sim.engine.radio.path_loss import FreeSpace
 from nmoe_sim.engine.radio.shadowing import NoShadowing
 from nmoe_sim.engine.sharing import EqualShare
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.scenario import RadioSection
 

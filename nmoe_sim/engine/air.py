@@ -16,9 +16,9 @@ from nmoe_sim.engine.air_state import AirState
 from nmoe_sim.engine.crosstalk import Crosstalk
 from nmoe_sim.engine.ether import Ether, tx_power_w
 from nmoe_sim.engine.gains import CHUNK, LONGEST
+from nmoe_sim.engine.links import Link, Node
 from nmoe_sim.engine.radio.channel import refuse_nan
 from nmoe_sim.engine.spectrum import Allocation
-from nmoe_sim.engine.topology import Link, Node
 from nmoe_sim.scenario.scenario import RadioSection
 
 FloatArray = NDArray[np.float64]

@@ -14,8 +14,9 @@ from channels.sites import Sites
 from channels.units import db_to_linear, dbm_to_watt, watt_to_dbm
 from nmoe_sim.engine.beams import Beams
 from nmoe_sim.engine.gains import LONGEST, GainCache
+from nmoe_sim.engine.links import Node
 from nmoe_sim.engine.radio.channel import refuse_nan
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.scenario import RadioSection
 

@@ -16,8 +16,9 @@ from channels.sites import Sites
 from channels.units import db_to_linear, thermal_noise_w
 from nmoe_sim.engine.beams import Beams
 from nmoe_sim.engine.ether import sites_of, tx_power_w
+from nmoe_sim.engine.links import Node
 from nmoe_sim.engine.spectrum import Allocation
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.scenario import RadioSection
 

@@ -14,8 +14,9 @@ from simpy.events import Event
 
 from channels.mobility import Trajectory
 from nmoe_sim.engine.handover import HandoverRule, HandoverSpec
+from nmoe_sim.engine.links import Link
 from nmoe_sim.engine.mobility import MobilitySpec
-from nmoe_sim.engine.topology import Link, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
 

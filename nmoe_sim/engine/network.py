@@ -11,8 +11,11 @@ from simpy import Environment
 from simpy.events import Event, Timeout
 
 from nmoe_sim.engine.device import Device
+from nmoe_sim.engine.links import Link
+from nmoe_sim.engine.payload import Payload
+from nmoe_sim.engine.routes import NoRouteError
 from nmoe_sim.engine.sharing.media import Airtime, Ended, Leg, Media, Outcome
-from nmoe_sim.engine.topology import Link, NoRouteError, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.rng import RandomStreams
@@ -31,49 +34,6 @@ class Place(NamedTuple):
     analog_position: int
     """Its position for analog payloads; the same on a wire."""
     media: Media
-
-
-class _Payload:
-    __slots__ = ("analog", "at", "attempt", "bits_left", "bits_to_go", "delivered", "dst", "hop", "id", "kind", "links",
-                 "n_bytes", "request_id", "round", "route", "src", "stage", "t_ready_s", "t_start_s", "tail",
-                 "version")  # fmt: skip
-
-    def __init__(
-        self,
-        id: int,
-        src: str,
-        dst: str,
-        route: tuple[Link, ...],
-        version: int,
-        n_bytes: int,
-        kind: str,
-        request_id: int | None,
-        stage: str | None,
-        round: int | None,
-        delivered: Event,
-        analog: bool,
-    ) -> None:
-        self.id = id
-        self.src = src
-        self.at = src  # who holds it, the sender of the hop it is on
-        self.dst = dst
-        self.route = route  # what is left of it
-        self.version = version  # of the topology it was found in
-        self.n_bytes = n_bytes
-        self.kind = kind
-        self.request_id = request_id
-        self.stage = stage
-        self.round = round
-        self.delivered = delivered
-        self.analog = analog
-        self.hop = 0
-        self.attempt = 0
-        self.bits_to_go = 8.0 * n_bytes  # what ``dst`` hasn't
-        self.bits_left = self.bits_to_go  # of this hop
-        self.links: tuple[Link, ...] = ()  # what it is on now
-        self.tail: tuple[Ended, list[float], float] | None = None  # its last bit was sent, when, but isn't through
-        self.t_ready_s = 0.0
-        self.t_start_s = 0.0
 
 
 class Network:
@@ -137,9 +97,9 @@ class Network:
         self._quiet_until_s: dict[str, float] = {}
         self._num_payloads = 0
         self._num_broken_off = 0
-        self._open: dict[int, _Payload] = {}  # where devices may go down
+        self._open: dict[int, Payload] = {}  # where devices may go down
         self._watches = any(device.may_fail for device in devices.values())
-        self._in_tail: dict[int, _Payload] = {}
+        self._in_tail: dict[int, Payload] = {}
 
     def send(
         self,
@@ -179,7 +139,7 @@ class Network:
                     return delivered.succeed(False)
                 raise
             route = ()
-        payload = _Payload(
+        payload = Payload(
             self._num_payloads, src, dst, route, version, n_bytes, kind, request_id, stage, round, delivered, analog
         )
         self._num_payloads += 1
@@ -197,7 +157,7 @@ class Network:
         for payload in [one for one in self._open.values() if name in (one.at, one.dst)]:
             self._end(payload, False)
 
-    def _end(self, payload: _Payload, delivered: bool) -> None:
+    def _end(self, payload: Payload, delivered: bool) -> None:
         self._open.pop(payload.id, None)
         payload.delivered.succeed(delivered)
 
@@ -234,7 +194,7 @@ class Network:
 
     # --- the life of a hop -----------------------------------------------------------------------------
 
-    def _start_hop(self, payload: _Payload, at: str, t_ready_s: float | None = None) -> None:
+    def _start_hop(self, payload: Payload, at: str, t_ready_s: float | None = None) -> None:
         payload.at = at
         if self._watches and not (self._devices[at].is_up and self._devices[payload.dst].is_up):
             self._end(payload, False)
@@ -265,7 +225,7 @@ class Network:
         else:
             self._put_on_air(payload)
 
-    def _put_on_air(self, payload: _Payload) -> None:
+    def _put_on_air(self, payload: Payload) -> None:
         if payload.delivered.triggered:  # given up meanwhile
             return
         if payload.version != self.topology.version:  # something moved meanwhile
@@ -315,7 +275,7 @@ class Network:
         else:
             self._end_hop(payload, ended, tails_s, self.env.now, None)
 
-    def _through(self, payload: _Payload, broken: Outcome | None) -> None:
+    def _through(self, payload: Payload, broken: Outcome | None) -> None:
         """End the tail: the last bit is through, or ``broken`` says why not."""
         assert payload.tail is not None
         ended, tails_s, t_off_s = payload.tail
@@ -324,7 +284,7 @@ class Network:
         self._end_hop(payload, ended, tails_s, t_off_s, broken)
 
     def _end_hop(
-        self, payload: _Payload, ended: Ended, tails_s: list[float], t_off_s: float, broken: Outcome | None
+        self, payload: Payload, ended: Ended, tails_s: list[float], t_off_s: float, broken: Outcome | None
     ) -> None:
         """Book the hop, then go on from where the payload is."""
         bits_sent, outcome = ended.bits_sent, broken or ended.outcome
@@ -349,7 +309,7 @@ class Network:
         payload.t_ready_s = self.env.now
         self._try_again(payload, payload.links[0].src.name)
 
-    def _draw(self, name: str, payload: _Payload, link: Link) -> float:
+    def _draw(self, name: str, payload: Payload, link: Link) -> float:
         """Draw for an attempt at a hop: a function of what is sent, and what for, not of what else is."""
         index = self.topology.index
         return self._streams.uniform(
@@ -364,7 +324,7 @@ class Network:
             payload.attempt,
         ).item()
 
-    def _next_hop(self, payload: _Payload) -> None:
+    def _next_hop(self, payload: Payload) -> None:
         payload.route = payload.route[len(payload.links) :]
         payload.hop += len(payload.links)
         payload.attempt = 0
@@ -377,7 +337,7 @@ class Network:
         else:
             self._start_hop(payload, at)
 
-    def _try_again(self, payload: _Payload, at: str) -> None:
+    def _try_again(self, payload: Payload, at: str) -> None:
         if payload.delivered.triggered:
             return
         retry = self._retry
@@ -397,12 +357,12 @@ class Network:
         pause = Timeout(self.env, pause_s)
         pause.callbacks.append(lambda _: self._after_pause(payload, at))
 
-    def _after_pause(self, payload: _Payload, at: str) -> None:
+    def _after_pause(self, payload: Payload, at: str) -> None:
         if not payload.delivered.triggered:  # else given up meanwhile
             self._start_hop(payload, at, t_ready_s=payload.t_ready_s)
 
     def _book(
-        self, payload: _Payload, hop: int, link: Link, leg: Leg, tail_s: float, bytes_sent: int, outcome: Outcome
+        self, payload: Payload, hop: int, link: Link, leg: Leg, tail_s: float, bytes_sent: int, outcome: Outcome
     ) -> None:
         src, dst = self._devices[link.src.name], self._devices[link.dst.name]
         wired = link.wired is not None

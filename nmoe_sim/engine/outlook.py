@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from nmoe_sim.engine.topology import NoRouteError, Topology
+from nmoe_sim.engine.routes import NoRouteError
+from nmoe_sim.engine.topology import Topology
 
 
 @dataclass(frozen=True)

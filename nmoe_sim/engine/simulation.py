@@ -16,12 +16,13 @@ from nmoe_sim.engine.air import Air
 from nmoe_sim.engine.availability import Availability, Reason
 from nmoe_sim.engine.device import Device
 from nmoe_sim.engine.ether import Ether, tx_power_w
+from nmoe_sim.engine.links import Link
 from nmoe_sim.engine.mobility import MobilitySpec, trajectory_of
 from nmoe_sim.engine.network import Network, Place
 from nmoe_sim.engine.outlook import Outlook
 from nmoe_sim.engine.sharing import EqualShare
 from nmoe_sim.engine.spectrum import Allocation, allocate
-from nmoe_sim.engine.topology import Link, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.links import Node
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.scenario.scenario import RadioSection
 
 

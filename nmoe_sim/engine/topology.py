@@ -5,76 +5,22 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, pairwise
-from typing import Literal
+from itertools import combinations
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from channels.mobility import Box
-from nmoe_sim.errors import InputError, RunError
-
-NodeKind = Literal["device", "base_station"]
-MediumName = Literal["uplink", "downlink", "sidelink", "wired"]
+from nmoe_sim.engine.links import Link, Node, Wired
+from nmoe_sim.engine.routes import Routes
+from nmoe_sim.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
 MAX_LINKS = 2_000_000
 """Directed links of a topology; more don't fit a workstation's memory."""
-
-_RADIO_HOP_M = 1e9
-_WIRED_HOP_M = 1.0
-"""What a hop costs in a route beside the metres it goes by radio."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A device or base station at a position in the plane; a device's is that at the start."""
-
-    name: str
-    kind: NodeKind
-    x_m: float
-    y_m: float
-    azimuth_deg: float | None = None
-    """Boresight of a sector's antenna, counterclockwise from east; None: it has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wired:
-    """A cable, the same in each direction."""
-
-    capacity_bps: float
-    delay_s: float = 0.0
-    """From the last bit sent to the last bit received."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A directed link; ``index`` is its position in ``Topology.links``."""
-
-    index: int
-    src: Node
-    dst: Node
-    distance_m: float
-    """At the start."""
-    wired: Wired | None = None
-    """None: radio."""
-
-    @property
-    def medium(self) -> MediumName:
-        """What the link uses: a cable; or spectrum to a base station, from one, or between devices."""
-        if self.wired is not None:
-            return "wired"
-        if self.dst.kind == "base_station":
-            return "uplink"
-        return "downlink" if self.src.kind == "base_station" else "sidelink"
-
-
-class NoRouteError(RunError):
-    """Two devices that no route connects."""
 
 
 class Topology:
@@ -125,22 +71,19 @@ class Topology:
         self.graph.add_nodes_from(node.name for node in self.nodes)
         self.links: list[Link] = []
         self._link: dict[tuple[str, str], Link] = {}
-        self._has_cables = False
         self._off: dict[str, bool] = {}  # nodes that are switched off; whether for good
         self._waiting: set[int] = set()  # pairs, by their first link, that are down only because an end is off
         self._stations: dict[str, list[Node]] = {}
-        self._routes: dict[tuple[str, str], tuple[Link, ...]] = {}
-        self._paths: dict[str, dict[str, list[str]]] = {}
-        self._xy_m: list[list[float]] | None = None  # positions that paths are found by; None: those of now
         for a, b, cable in [*((a, b, None) for a, b in pairs), *wired]:
             self._add(self[a], self[b], cable)
+        has_cables = any(link.wired is not None for link in self.links)
+        self._routes = Routes(self.graph, self._link, self.index, self.positions_m, has_cables=has_cables)
         self._sidelinks = [link for link in self.links[::2] if link.medium == "sidelink"]
         for device, stations in self._stations.items():
             if len(stations) == 1:
                 self.set_pair(device, stations[0].name, True)
         for link in self.links[::2]:
             if link.wired is not None:
-                self._has_cables = True
                 self.set_pair(link.src.name, link.dst.name, True)
         self.move(self.positions_m[: len(self.devices)])
 
@@ -195,10 +138,7 @@ class Topology:
         if not up:
             self.graph.remove_edge(a, b)
         self.version += 1
-        self._routes.clear()
-        if fewer > 1 or more < 3:  # else a leaf comes or goes, and leaves are on no path
-            self._paths.clear()
-            self._xy_m = None
+        self._routes.changed(a_leaf=fewer <= 1 and more >= 3)
 
     # --- nodes that are off
 
@@ -292,7 +232,7 @@ class Topology:
                     frozen.graph.add_edge(link.src.name, link.dst.name, wired=link.wired is not None)
         frozen.positions_m = self.positions_m.copy()
         frozen._off, frozen._waiting = ({}, set()) if all_on else (dict(self._off), set(self._waiting))
-        frozen._routes, frozen._paths = {}, {}
+        frozen._routes = self._routes.copy(frozen.graph, frozen.positions_m)
         return frozen
 
     # --- motion
@@ -320,8 +260,7 @@ class Topology:
 
     def move(self, devices_m: FloatArray) -> list[Link]:
         """Put the devices [devices, 2] elsewhere; sidelinks come and go. Return the links that went down."""
-        if self._xy_m is None:
-            self._xy_m = self.positions_m.tolist()
+        self._routes.about_to_move()
         self.positions_m[: len(devices_m)] = devices_m
         lost: list[Link] = []
         if not self._sidelinks:
@@ -361,43 +300,7 @@ class Topology:
         NoRouteError
             If no route connects them.
         """
-        pair = (src, dst)
-        route = self._routes.get(pair)
-        if route is None:
-            route = self._routes[pair] = self._find_route(src, dst)
-        return route
-
-    def _find_route(self, src: str, dst: str) -> tuple[Link, ...]:
-        if src == dst:
-            return ()
-        if self.graph.has_edge(src, dst) and not self._has_cables:  # nothing is shorter
-            return (self._link[src, dst],)
-        # a node of one link has no choice: beyond it the way is one that many share
-        first, last = self._only_neighbour(src) or src, self._only_neighbour(dst) or dst
-        if first == dst or last == src:
-            return (self._link[src, dst],)
-        if first not in self._paths:
-            if self._xy_m is None:
-                self._xy_m = self.positions_m.tolist()
-            self._paths[first] = nx.single_source_dijkstra_path(self.graph, first, weight=self._hop_m)
-        path = self._paths[first].get(last)
-        if path is None:
-            raise NoRouteError(f"no route from {src} to {dst}")
-        whole = [*([src] if first != src else []), *path, *([dst] if last != dst else [])]
-        return tuple(self._link[pair] for pair in pairwise(whole))
-
-    def _only_neighbour(self, name: str) -> str | None:
-        neighbours = self.graph[name]
-        return next(iter(neighbours)) if len(neighbours) == 1 else None
-
-    def _hop_m(self, a: str, b: str, pair: dict[str, bool]) -> float | None:
-        """Return what a hop costs; None: it leads to a leaf, and is left out."""
-        if len(self.graph.adj[b]) == 1:
-            return None
-        if pair["wired"]:
-            return _WIRED_HOP_M
-        assert self._xy_m is not None
-        return _RADIO_HOP_M + math.dist(self._xy_m[self.index[a]], self._xy_m[self.index[b]])
+        return self._routes.find(src, dst)
 
     def is_connected(self, src: str, dst: str) -> bool:
         """Tell whether a route connects the two now."""

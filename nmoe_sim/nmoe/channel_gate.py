@@ -17,7 +17,8 @@ from nmoe_sim.nmoe.channel_aware import ChannelAwareGate
 from nmoe_sim.nmoe.cohort import State
 from nmoe_sim.nmoe.losses import FixedExperts, masked_mean, mixture_loss
 from nmoe_sim.nmoe.modules import Gate
-from nmoe_sim.nmoe.stacked import HeadBatch, stacked_forward
+from nmoe_sim.nmoe.stacked import HeadBatch
+from nmoe_sim.nmoe.stacked_forward import stacked_forward
 from nmoe_sim.nmoe.transport import add_noise
 from nmoe_sim.rng import RandomStreams
 

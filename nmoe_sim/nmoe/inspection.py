@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nmoe_sim.nmoe.cohort import stack
-from nmoe_sim.nmoe.stacked import stacked_forward
+from nmoe_sim.nmoe.stacked_forward import stacked_forward
 
 _BATCH = 2
 _FORWARD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -45,9 +45,9 @@ def build_inspected(
     Raises
     ------
     ValueError
-        With the remedy: its weights or its outputs come from torch's global generator, it normalises over the
-        batch, keeps what can't be averaged, fails, or returns another shape. Not found is what a layer does that
-        ``forward`` doesn't reach, or a batch normalisation that isn't a layer.
+        With the remedy: it has nothing to train, a parameter twice, weights or outputs from torch's global generator;
+        it normalises over the batch, keeps what can't be averaged, fails, or returns another shape. Not found is what
+        a layer does that ``forward`` doesn't reach, or a batch normalisation that isn't a layer.
     """
     module = _build_repeatably(build)
     _inspect_layers(module, is_head)
@@ -85,7 +85,17 @@ def _inspect_layers(module: nn.Module, is_head: bool) -> None:
             raise ValueError(
                 f"the module keeps '{name}' of {tensor.dtype}, which clients can't average; leave it out of the state"
             )
-    if is_head and (buffers := [name for name, _ in module.named_buffers()]):
+    if not is_head:
+        return
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    if tied := sorted(set(parameters) - set(dict(module.named_parameters()))):
+        raise ValueError(
+            f"the module has '{tied[0]}' twice, by another name too, and the experts and gates of all clients are "
+            "trained as one, each name by itself; use it once"
+        )
+    if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ValueError("all of the module is frozen, so that there is nothing to train; leave some of it trainable")
+    if buffers := [name for name, _ in module.named_buffers()]:
         raise ValueError(
             f"the module has the buffer '{buffers[0]}', and the experts and gates of all clients are trained as one, "
             "of parameters alone; make it a parameter or compute it in forward"

@@ -13,8 +13,6 @@ from nmoe_sim.scenario.quantities import NonNegative
 from nmoe_sim.scenario.spec import Spec
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from nmoe_sim.nmoe.cohort import State
 
 
@@ -22,8 +20,8 @@ class LocalUpdateSpec(Spec):
     """Base of the family, and plain local training unless overridden.
 
     A method with control variates keeps one of the server, c, and one of each client, c_i: tensors of the names and
-    shapes of the trainable parameters, at first 0 (``zero_variate``). They travel with the model, so a message of
-    a method with variates weighs twice its parameters, each way.
+    shapes of what is trained and synchronised, at first 0. They travel with the model, and a message of
+    a method with variates is counted as twice the model, each way, what is frozen of it too.
     """
 
     has_variates: ClassVar[bool] = False
@@ -131,13 +129,6 @@ class Scaffold(LocalUpdateSpec):
                 f"local_update 'scaffold' needs plain gradient steps, not method '{optimizer.method}' with momentum "
                 f"{optimizer.momentum:g}; set optimizer.method to sgd and optimizer.momentum to 0"
             )
-
-
-def zero_variate(module: nn.Module) -> State:
-    """Return the first control variate of a module: 0 for each trainable parameter."""
-    import torch
-
-    return {name: torch.zeros_like(p.detach()) for name, p in module.named_parameters() if p.requires_grad}
 
 
 def new_server_variate(server: State, before: Sequence[State], after: Sequence[State], num_clients: int) -> State:

@@ -2,75 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from nmoe_sim.nmoe.cohort import State, check_offsets
-from nmoe_sim.nmoe.modules import Gate
-from nmoe_sim.nmoe.optimizer import ADAM_BETA_2, ADAM_EPSILON, Optimizer
+from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.precision import products_in
+from nmoe_sim.nmoe.stacked_forward import stacked_forward
+from nmoe_sim.nmoe.stacked_steps import StackedStepper, clipped
 from nmoe_sim.nmoe.threads import one_thread, side_by_side
-
-_ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity)
-_NORM_GUARD = 1e-6  # of torch.nn.utils.clip_grad_norm_
-
-
-def stacked_forward(module: nn.Module, stacked: Mapping[str, Tensor], x_ABD: Tensor) -> Tensor:
-    """Apply a module with a state for each client.
-
-    Linear layers become one batched product; modules without a rule here go through ``torch.func.vmap``.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Architecture; its own weights aren't used.
-    stacked : State
-        Parameters with a first axis over clients.
-    x_ABD : Tensor
-        Inputs of each client.
-
-    Returns
-    -------
-    Tensor, shape (A, B, ...)
-        Outputs of each client.
-    """
-    if isinstance(module, nn.Linear):
-        # W xᵀ, not x Wᵀ: with few classes the products of the backward pass are then several times faster
-        weight_AFD, x_ADB = stacked["weight"], x_ABD.transpose(1, 2)
-        if module.bias is None:
-            return torch.bmm(weight_AFD, x_ADB).transpose(1, 2)
-        return torch.baddbmm(stacked["bias"].unsqueeze(2), weight_AFD, x_ADB).transpose(1, 2)
-    if isinstance(module, _ELEMENTWISE) or (isinstance(module, nn.LayerNorm) and not module.elementwise_affine):
-        out: Tensor = module(x_ABD)
-        return out
-    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
-        return x_ABD.flatten(2)
-    if isinstance(module, nn.Sequential):
-        for name, child in module.named_children():
-            x_ABD = stacked_forward(child, _within(stacked, name), x_ABD)
-        return x_ABD
-    if isinstance(module, Gate):
-        shared = stacked_forward(module.shared, _within(stacked, "shared"), x_ABD)
-        return module.add(shared, stacked_forward(module.local, _within(stacked, "local"), x_ABD))
-    mapped: Tensor
-    if stacked:
-        mapped = vmap(lambda state, x_BD: functional_call(module, state, (x_BD,)))(dict(stacked), x_ABD)
-    else:
-        mapped = vmap(module)(x_ABD)
-    return mapped
-
-
-def _within(stacked: Mapping[str, Tensor], name: str) -> State:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): tensor for key, tensor in stacked.items() if key.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -206,7 +151,7 @@ class _Block:
         self._optimizer = optimizer
         self._proximal = proximal or {}
         self._start = {name: state[name].clone() for name in self._proximal}
-        self._stepper = _Stepper(optimizer, lr_scale, state)
+        self._stepper = StackedStepper(optimizer, lr_scale, state)
 
     def train(
         self,
@@ -248,7 +193,7 @@ class _Block:
         for name, mu in self._proximal.items():
             gradients[name] = gradients[name] + mu * (self.state[name][:active] - self._start[name][:active])
         if self._optimizer.clip_norm is not None:
-            gradients = _clipped(gradients, self._optimizer.clip_norm)
+            gradients = clipped(gradients, self._optimizer.clip_norm)
         for name, shift in self._shifts.items():
             gradients[name] = gradients[name] + shift[:active]
         return losses_A.detach(), gradients
@@ -266,51 +211,6 @@ def _mean_losses(num_clients: int, losses: Sequence[Tensor], sizes: Sequence[NDA
     with np.errstate(invalid="ignore"):
         mean: NDArray[np.float64] = total / seen  # 0/0 is NaN
     return mean
-
-
-def _clipped(gradients: Mapping[str, Tensor], clip_norm: float) -> State:
-    """Scale each client's gradient down to the norm, as ``torch.nn.utils.clip_grad_norm_`` does."""
-    squares = [g.flatten(1).square().sum(dim=1) for g in gradients.values()]
-    norm_A = reduce(torch.add, squares).sqrt()  # one after the other: the order torch.sum takes depends on A
-    clip_A = (clip_norm / (norm_A + _NORM_GUARD)).clamp_max(1.0)
-    return {name: g * clip_A.reshape(-1, *[1] * (g.dim() - 1)) for name, g in gradients.items()}
-
-
-class _Stepper:
-    """``Optimizer.stepper`` for stacked states: moves the first so many clients.
-
-    Clients move from step 0 on until their batches end, so that a step's number is the client's own.
-    """
-
-    def __init__(self, optimizer: Optimizer, lr_scale: float, state: State) -> None:
-        self._optimizer = optimizer
-        self._lr = optimizer.lr * lr_scale
-        is_adam = optimizer.method == "adam"
-        moves_on = is_adam or optimizer.momentum
-        self._first = {name: torch.zeros_like(tensor) for name, tensor in state.items()} if moves_on else {}
-        self._second = {name: torch.zeros_like(tensor) for name, tensor in state.items()} if is_adam else {}
-
-    def step(self, state: State, gradients: Mapping[str, Tensor], number: int) -> None:
-        """Move the clients that have a gradient, in place; ``number`` counts steps from 0."""
-        for name, gradient in gradients.items():
-            active = len(gradient)
-            weight = state[name][:active]
-            if self._optimizer.weight_decay:
-                gradient = gradient + self._optimizer.weight_decay * weight
-            if self._second:
-                self._adam(name, weight, gradient, number + 1)
-            elif self._optimizer.momentum:
-                speed = self._first[name][:active].mul_(self._optimizer.momentum).add_(gradient)
-                weight.sub_(speed, alpha=self._lr)
-            else:
-                weight.sub_(gradient, alpha=self._lr)
-
-    def _adam(self, name: str, weight: Tensor, gradient: Tensor, count: int) -> None:
-        beta_1, active = self._optimizer.momentum, len(gradient)
-        first = self._first[name][:active].lerp_(gradient, 1 - beta_1)
-        second = self._second[name][:active].mul_(ADAM_BETA_2).addcmul_(gradient, gradient, value=1 - ADAM_BETA_2)
-        scale = second.sqrt().div_(math.sqrt(1 - ADAM_BETA_2**count)).add_(ADAM_EPSILON)
-        weight.addcdiv_(first, scale, value=-self._lr / (1 - beta_1**count))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """How a cohort is computed, chosen by its model.
 
-* A model whose parameters are vectors and matrices, such as a perceptron on features or on pixels: all clients
-  **stacked**, one batched product a layer (``stacked``). Its operations are so small that starting them costs more
-  than computing them, and stacking starts one where a loop starts one a client.
+* A model whose parameters are vectors and matrices, none of them frozen, such as a perceptron on features or on
+  pixels: all clients **stacked**, one batched product a layer (``stacked``). Its operations are so small that
+  starting them costs more than computing them, and stacking starts one where a loop starts one a client.
 * Any other, such as a convolutional network: clients **side by side** on threads, each operation on one thread
   (``cohort``). Batched convolutions are slower than a loop; torch's operations let other threads run meanwhile; and
   two clients keep two cores busier than one client's operations split in two.
@@ -39,7 +39,7 @@ _COPIES = {"sgd": 4, "adam": 5}
 
 def strategy(template: nn.Module) -> Literal["stacked", "side_by_side"]:
     """Return how clients with such a module are trained; see above. One with buffers can't be stacked."""
-    small = all(parameter.dim() <= 2 for parameter in template.parameters())
+    small = all(parameter.dim() <= 2 and parameter.requires_grad for parameter in template.parameters())
     return "stacked" if small and not any(True for _ in template.buffers()) else "side_by_side"
 
 

@@ -17,6 +17,7 @@ from nmoe_sim.sweeps import load_sweep
 
 PAGE = (REPOSITORY / "docs" / "study-fl.md").read_text()
 ASSETS = REPOSITORY / "docs" / "assets"
+STUDY = REPOSITORY / "scenarios" / "study_fl"
 RUNS = pd.read_csv(ASSETS / "study_fl.csv")
 POINTS = pd.read_csv(ASSETS / "study_fl_curves.csv")
 
@@ -46,30 +47,62 @@ def script() -> dict[str, Any]:
     return runpy.run_path(str(REPOSITORY / "examples" / "study_fl.py"))
 
 
+@pytest.fixture(scope="module")
+def choices() -> dict[str, Any]:
+    return runpy.run_path(str(REPOSITORY / "examples" / "study_fl_choices.py"))
+
+
 def test_tables_of_the_page_are_those_of_the_outcomes(script: dict[str, Any]) -> None:
     for name, table in script["tables"](RUNS).items():
         assert table in PAGE, f"table {name}: print it anew with examples/study_fl.py docs/assets"
 
 
-@pytest.mark.parametrize("files", [("sweep", "alpha"), ("cifar10",)])
-def test_outcomes_are_of_the_runs_that_the_sweeps_have(script: dict[str, Any], files: tuple[str, ...]) -> None:
-    known = set(RUNS[script["KEY"]].itertuples(index=False, name=None))
-    found: set[tuple[Any, ...]] = set()
-    for file in files:
-        sweep = load_sweep(REPOSITORY / "scenarios" / "study_fl" / f"{file}.yaml")
-        grid, zipped = sweep.spec.grid, sweep.spec.zip
-        gates = zip(zipped["training.gate"], zipped["model.gate.local_scale"], strict=True)
-        found |= set(
-            itertools.product(
-                [partition["kind"] for partition in grid["data.partition"]],
-                [script["stage_key"](stage_1) for stage_1 in grid["training.extractor"]],
-                [script["gate_key"](gate, scale) for gate, scale in gates],
-                sweep.seeds,
-            )
-        )
-    assert found == {key for key in known if files != ("cifar10",) or key[1] != "fedsc linear"}
-    assert len(known) == len(RUNS)
+@pytest.mark.parametrize("file", ["sweep", "cifar10", "fedavg"])
+def test_outcomes_are_of_the_runs_that_the_sweeps_have(script: dict[str, Any], file: str) -> None:
+    by_itself = RUNS["stage_1"].str.endswith("epochs") == (file == "fedavg")
+    known = set(RUNS[by_itself][script["KEY"]].itertuples(index=False, name=None))
+    sweep = load_sweep(STUDY / f"{file}.yaml")
+    grid, zipped = sweep.spec.grid, sweep.spec.zip
+    gates = zip(zipped["training.gate"], zipped["model.gate.local_scale"], strict=True)
+    found = itertools.product(
+        [partition["kind"] for partition in grid["data.partition"]],
+        [script["stage_key"](stage_1) for stage_1 in grid["training.extractor"]],
+        [script["gate_key"](gate, scale) for gate, scale in gates],
+        sweep.seeds,
+    )
+    assert set(found) == known
+    assert len(known) == by_itself.sum()
     assert RUNS["accuracy_global"].between(0, 1).all()
+
+
+def test_settings_of_the_study_were_chosen_on_other_images(choices: dict[str, Any]) -> None:
+    """The candidates are those of the sweeps, seed 11 and held-out images; the tables are those of the file."""
+    kept = pd.read_csv(ASSETS / "study_fl_choices.csv")
+    for name, table in choices["tables"](kept).items():
+        assert table in PAGE, f"table {name}: print it anew with examples/study_fl_choices.py docs/assets"
+    for file, keys in (("choose_features", choices["OF_STAGE_1"]), ("choose_gates", choices["OF_GATE"])):
+        sweep = load_sweep(STUDY / f"{file}.yaml")
+        spec, seeds = sweep.spec, list(sweep.seeds)
+        assert (spec.base["data"]["evaluate_on"], seeds) == ("validation", [11])
+        arms = spec.zip["training.gate"] if spec.zip else spec.grid["training.extractor"]
+        scales = spec.zip["model.gate.local_scale"] if spec.zip else [None] * len(arms)
+        partitions = [partition["kind"] for partition in spec.grid["data.partition"]]
+        settings = [choices["settings_of"](arm, scale) for arm, scale in zip(arms, scales, strict=True)]
+        expected = pd.DataFrame([{**one, "partition": p} for one in settings for p in partitions])
+        columns = [*keys, "partition"]
+        mine = kept[kept["gate"].notna() == (file == "choose_gates")]
+        found = mine[columns].sort_values(columns).reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, expected[columns].sort_values(columns).reset_index(drop=True))
+
+
+def test_stage_1_is_trained_as_was_best_on_held_out_images(choices: dict[str, Any]) -> None:
+    kept = pd.read_csv(ASSETS / "study_fl_choices.csv")
+    mean = kept[kept["gate"].isna()].groupby(choices["OF_STAGE_1"])[list(choices["FEATURES"])].mean().mean(axis=1)
+    for arm in load_sweep(STUDY / "sweep.yaml").spec.grid["training.extractor"]:
+        if arm["kind"] != "untrained":
+            settings = choices["settings_of"](arm, None)
+            best = mean.loc[[settings["stage_1"]]].idxmax()
+            assert best == (settings["stage_1"], settings["lr"], settings["server_lr"])
 
 
 def test_figures_show_the_outcomes(script: dict[str, Any]) -> None:
@@ -83,7 +116,10 @@ def test_figures_show_the_outcomes(script: dict[str, Any]) -> None:
     top = script["draw_gates"](RUNS).axes[0]
     assert len(top.containers) == len(script["GATES"]) * len(script["STAGES_1"])
     dots = script["draw_costs"](RUNS).axes[0].collections
-    assert sum(len(one.get_offsets()) for one in dots) == (RUNS["partition"] == "iid").sum()
+    assert (
+        sum(len(one.get_offsets()) for one in dots)
+        == ((RUNS["partition"] == "iid") & RUNS["stage_1"].isin(script["STAGES_1"])).sum()
+    )
     assert len(script["draw_rounds"](POINTS).axes[1].lines) == len(script["GATES"])
 
 

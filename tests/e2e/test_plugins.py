@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import listing
 
 from nmoe_sim import load_run, load_scenario
+from nmoe_sim.checks import check
+from nmoe_sim.lifecycle import train
+from nmoe_sim.preparation import prepare
 
 PLUGIN = '''\
 """A routing policy, a path loss and a backbone of one's own."""
@@ -289,6 +293,44 @@ def test_plain_modules_are_counted_and_repeat(cli, tiny):
     extractor = 4 * (10 * 4 + 65 * 8)
     assert moved["model_down"] == {extractor + 4 * 9 * 10, extractor, 4 * 8 * 3}  # with head, without, and the gate
     assert 4 * 9 * 10 in moved["expert"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"local_update": {"kind": "scaffold"}},
+        {"local_update": {"kind": "fedprox", "mu": 0.1}},
+        {"privacy": {"kind": "dp_fedavg", "noise_multiplier": 1.0}},
+    ],
+    ids=["plain", "scaffold", "fedprox", "dp_fedavg"],
+)
+def test_what_a_module_freezes_stays_as_it_was_drawn(tiny, settings):
+    """In stage 1 side by side, in stage 2 where all others are stacked."""
+    first_layer = "self.conv = nn.Conv2d(num_in, 4, 3, stride=2, padding=1)"
+    text = PLAIN_MODULES.replace(first_layer, f"{first_layer}.requires_grad_(False); self.register_buffer('b', FROZEN)")
+    text = text.replace("class Net", "import torch\nFROZEN = torch.ones(1)\n\n\nclass Net", 1)
+    frozen_layer = "nn.Linear(num_features, num_features).requires_grad_(False)"
+    text = text.replace("nn.Tanh()", frozen_layer)
+    Path("plain.py").write_text(text)
+    scenario = load_scenario("tiny.yaml", plugins=["plain.py"]).replace(
+        {
+            "model": {"extractor": {"kind": "mine", "num_features": 8}, "expert": {"kind": "mine"}},
+            "training.extractor": {"kind": "fedce", "optimizer": {"momentum": 0.0}, **settings},
+        }
+    )
+    learning = prepare(scenario, check(scenario))
+    drawn = [
+        {name: tensor.clone() for name, tensor in part.state_dict().items()}
+        for part in (learning.extractor, learning.expert)
+    ]
+    env = learning.simulation.env
+    env.run(env.process(train(learning)))
+    learnt = [learning.extractor.state_dict(), learning.experts[0]]
+    for before, after, frozen in zip(
+        drawn, learnt, (["b", "conv.weight", "conv.bias"], ["0.weight", "0.bias"]), strict=True
+    ):
+        assert [name for name in before if torch.equal(before[name], after[name])] == frozen
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from channels.units import dbm_to_watt, linear_to_db, thermal_noise_w
 from nmoe_sim import load_run, run
 from nmoe_sim.engine.device_profiles import Custom, Phone
+from nmoe_sim.engine.links import Node
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.results.tables import TABLES
 from nmoe_sim.rng import RandomStreams
 

@@ -14,7 +14,7 @@ from fake_radio import Given, network, radio, simulation, table
 
 from channels.units import thermal_noise_w
 from nmoe_sim.checks import check
-from nmoe_sim.engine.topology import Wired
+from nmoe_sim.engine.links import Wired
 from nmoe_sim.errors import InputError
 from nmoe_sim.inference.channel import ChannelScores
 from nmoe_sim.inference.view import NetworkMonitor
@@ -32,7 +32,8 @@ from nmoe_sim.nmoe.experts import MlpExpert
 from nmoe_sim.nmoe.gates import MlpGate
 from nmoe_sim.nmoe.losses import FixedExperts, load_balance_loss, masked_mean, mixture_loss
 from nmoe_sim.nmoe.optimizer import Optimizer
-from nmoe_sim.nmoe.stacked import HeadBatch, stacked_forward, train_heads
+from nmoe_sim.nmoe.stacked import HeadBatch, train_heads
+from nmoe_sim.nmoe.stacked_forward import stacked_forward
 from nmoe_sim.rng import RandomStreams
 
 NUM_FEATURES, NUM_EXPERTS, NUM_CLASSES = 6, 4, 3

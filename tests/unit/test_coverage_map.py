@@ -18,8 +18,9 @@ from nmoe_sim.coverage import coverage_map, node_table, quantiles
 from nmoe_sim.engine import full_load
 from nmoe_sim.engine.beams import Beams
 from nmoe_sim.engine.link_samples import record_links
+from nmoe_sim.engine.links import Node
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.rng import RandomStreams
 
 FREE_SPACE: dict[str, Any] = {

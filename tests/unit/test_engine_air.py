@@ -13,11 +13,12 @@ from fake_radio import Given, Proportional, network, radio, simulation, table
 from channels.units import db_to_linear, thermal_noise_w
 from nmoe_sim.engine.air import Air
 from nmoe_sim.engine.air_state import AirState
+from nmoe_sim.engine.links import Wired
 from nmoe_sim.engine.radio.antennas import Isotropic
 from nmoe_sim.engine.radio.link_adaptation import Nr, Shannon
 from nmoe_sim.engine.sharing import MaxMin
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import Topology, Wired
+from nmoe_sim.engine.topology import Topology
 
 NOISE_W = float(thermal_noise_w(1e6, 0.0))
 """Of 1 MHz without a noise figure."""

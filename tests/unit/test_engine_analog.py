@@ -8,9 +8,9 @@ import pytest
 from fake_radio import Given, Proportional, network, radio, simulation, table
 
 from channels.units import thermal_noise_w
+from nmoe_sim.engine.links import Wired
 from nmoe_sim.engine.radio.link_adaptation import Nr, Shannon
 from nmoe_sim.engine.sharing import Fdma, MaxMin
-from nmoe_sim.engine.topology import Wired
 
 BANDWIDTH_HZ = 1e6
 NUM_VALUES = 1000

@@ -15,11 +15,13 @@ from simpy.events import Event
 from channels.units import thermal_noise_w
 from nmoe_sim.engine.faults import FaultsSpec, NoFaults, OnOff, Trace
 from nmoe_sim.engine.handover import A3Handover
+from nmoe_sim.engine.links import Wired
 from nmoe_sim.engine.mobility import GaussMarkov
 from nmoe_sim.engine.radio.channel import Model
+from nmoe_sim.engine.routes import NoRouteError
 from nmoe_sim.engine.sharing import Fifo, MaxMin
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import NoRouteError, Topology, Wired
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.scenario import RetrySection

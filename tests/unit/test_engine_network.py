@@ -16,9 +16,11 @@ from simpy.events import Event
 
 from nmoe_sim.engine import network as module
 from nmoe_sim.engine.device import Device
+from nmoe_sim.engine.links import Wired
 from nmoe_sim.engine.network import Network, Place
+from nmoe_sim.engine.routes import NoRouteError
 from nmoe_sim.engine.sharing import EqualShare, MaxMin, Sharing
-from nmoe_sim.engine.topology import NoRouteError, Topology, Wired
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.results.tables import TABLES

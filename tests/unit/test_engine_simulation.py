@@ -13,6 +13,7 @@ from fake_radio import PROFILE, Given, Proportional, network, radio, simulation,
 from channels.units import thermal_noise_w
 from nmoe_sim.engine.device_profiles import Phone
 from nmoe_sim.engine.handover import A3Handover
+from nmoe_sim.engine.links import Node, Wired
 from nmoe_sim.engine.mobility import GaussMarkov
 from nmoe_sim.engine.radio.channel import Model
 from nmoe_sim.engine.radio.fading import NoFading
@@ -20,7 +21,7 @@ from nmoe_sim.engine.radio.link_adaptation import Shannon
 from nmoe_sim.engine.radio.path_loss import FreeSpace
 from nmoe_sim.engine.sharing import Fdma, MaxMin
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import Node, Topology, Wired
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.inference.view import NetworkMonitor, NetworkView
 from nmoe_sim.rng import RandomStreams
 

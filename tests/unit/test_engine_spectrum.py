@@ -10,9 +10,10 @@ import pytest
 from fake_radio import network, radio
 
 from nmoe_sim.engine.device_profiles import BaseStation
+from nmoe_sim.engine.links import Node, Wired
 from nmoe_sim.engine.spectrum import allocate, colours
 from nmoe_sim.engine.topologies import MultiCell
-from nmoe_sim.engine.topology import Node, Topology, Wired
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.rng import RandomStreams
 
 

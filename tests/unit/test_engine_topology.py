@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from nmoe_sim.engine.device_profiles import BaseStation
+from nmoe_sim.engine.links import Node, Wired
+from nmoe_sim.engine.routes import NoRouteError
 from nmoe_sim.engine.topologies import Cell, Disc, Grid, MultiCell, RandomGeometric, Star, TopologySpec
 from nmoe_sim.engine.topologies.multi_cell import hexagonal_sites
-from nmoe_sim.engine.topology import Node, NoRouteError, Topology, Wired
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.rng import RandomStreams
 

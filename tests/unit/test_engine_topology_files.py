@@ -10,8 +10,9 @@ import networkx as nx
 import pytest
 
 from nmoe_sim.engine.device_profiles import BaseStation
+from nmoe_sim.engine.links import Node, Wired
 from nmoe_sim.engine.topologies import FileTopology
-from nmoe_sim.engine.topology import Node, Topology, Wired
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.build import build_spec

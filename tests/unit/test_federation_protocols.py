@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from fake_radio import PROFILE, radio
 
+from nmoe_sim.engine.links import Node, Wired
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import Node, Topology, Wired
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import RunError
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.training import clock as stage_clock

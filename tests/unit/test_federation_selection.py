@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from fake_radio import PROFILE, radio
 
+from nmoe_sim.engine.links import Node
 from nmoe_sim.engine.radio.channel import Model
 from nmoe_sim.engine.simulation import Simulation
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.training.clock import StageClock
 from nmoe_sim.training.federation.selection import (

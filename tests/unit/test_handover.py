@@ -12,9 +12,10 @@ from simpy import Environment
 from channels import mobility as trajectories
 from channels.mobility import Trajectory
 from nmoe_sim.engine.handover import A3Handover, A3Rule, HandoverSpec, NoHandover
+from nmoe_sim.engine.links import Link, Node, Wired
 from nmoe_sim.engine.mobility import GaussMarkov, MobilitySpec, Static
 from nmoe_sim.engine.motion import Motion
-from nmoe_sim.engine.topology import Link, Node, Topology, Wired
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
 

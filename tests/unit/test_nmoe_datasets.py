@@ -69,6 +69,35 @@ def test_more_samples_than_there_are_is_refused():
         Digits(**PLAIN, max_train=1348)
 
 
+def test_validation_samples_are_training_samples_that_training_does_not_see():
+    load = lambda **kw: Digits(**PLAIN, **kw).load(RandomStreams(3))  # noqa: E731
+    rows = lambda x: set(map(bytes, x))  # noqa: E731
+    whole, held_out = load(), load(evaluate_on="validation", max_test=200)
+    assert len(held_out.test_y) == 200
+    assert len(held_out.train_y) == len(whole.train_y) - 200
+    train, validation, everything = (rows(x) for x in (held_out.train_x, held_out.test_x, whole.train_x))
+    assert not train & validation
+    assert train | validation == everything
+    assert not validation & rows(whole.test_x)
+    fewer = load(evaluate_on="validation", max_test=200, max_train=50)
+    assert np.array_equal(fewer.test_x, held_out.test_x)
+    assert rows(fewer.train_x) < train
+    assert Digits(**PLAIN, evaluate_on="validation", max_test=200).num_train_kept() == len(held_out.train_y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "max_test is null; set it"),
+        ({"max_test": 1400}, "takes 1400 of 1347 training samples"),
+        ({"max_test": 300, "max_train": 1200}, "which leaves 1047 of 1200; lower max_test or max_train"),
+    ],
+)
+def test_validation_samples_that_there_are_not_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Digits(**PLAIN, evaluate_on="validation", **settings)
+
+
 def test_digits_need_no_file():
     assert Digits(**PLAIN).find() == ()
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from nmoe_sim.nmoe.inspection import build_inspected
 from nmoe_sim.nmoe.modules import Gate, count_parameters, linear, seeded
-from nmoe_sim.nmoe.stacked import stacked_forward
+from nmoe_sim.nmoe.stacked_forward import stacked_forward
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -127,3 +127,12 @@ def test_a_gate_without_a_local_part_is_its_shared_part():
 
 def test_parameters_are_counted_by_building():
     assert count_parameters(lambda g: linear(6, 4, g)) == 28
+
+
+def test_heads_that_could_not_be_trained_as_they_are_meant_are_refused():
+    twice = linear(4, 4, generator())
+    with pytest.raises(ValueError, match=r"has '2\.bias' twice.*use it once"):
+        build_inspected(lambda: nn.Sequential(twice, nn.ReLU(), twice), (4,), 4, is_head=True)
+    with pytest.raises(ValueError, match="nothing to train; leave some of it trainable"):
+        build_inspected(lambda: linear(4, 3, generator()).requires_grad_(False), (4,), 3, is_head=True)
+    build_inspected(lambda: linear(4, 3, generator()).requires_grad_(False), (4,), 3, is_head=False)

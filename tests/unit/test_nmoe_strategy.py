@@ -72,8 +72,9 @@ def assert_same_bits(a, b):
         (MODELS["cnn"](), "side_by_side"),
         (MODELS["resnet"](), "side_by_side"),
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), "side_by_side"),
+        (nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 4)), "side_by_side"),
     ],
-    ids=["expert", "gate", "mlp", "cnn", "resnet", "buffers"],
+    ids=["expert", "gate", "mlp", "cnn", "resnet", "buffers", "frozen"],
 )
 def test_the_model_chooses_the_strategy(module, expected):
     assert strategy(module) == expected

@@ -9,7 +9,8 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from nmoe_sim.engine.topology import Node, NodeKind, Topology, check_num_links
+from nmoe_sim.engine.links import Node, NodeKind
+from nmoe_sim.engine.topology import Topology, check_num_links
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
 from nmoe_sim.scenario.quantities import Count

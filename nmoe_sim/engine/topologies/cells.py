@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from nmoe_sim.engine.links import Node
 from nmoe_sim.engine.topologies.base import Metres, WithBaseStations, pairs_within, uniform_in_ring
-from nmoe_sim.engine.topology import Node, Topology
+from nmoe_sim.engine.topology import Topology
 from nmoe_sim.errors import InputError
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Positive

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from nmoe_sim.engine.topology import MAX_LINKS, Node, NodeKind, Wired
+from nmoe_sim.engine.links import Node, NodeKind, Wired
+from nmoe_sim.engine.topology import MAX_LINKS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KINDS: tuple[NodeKind, ...] = ("device", "base_station")

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from nmoe_sim.engine.links import Node, Wired
 from nmoe_sim.engine.topologies.base import Metres, WithBaseStations, pairs_within
-from nmoe_sim.engine.topology import Node, Topology, Wired, check_num_links
+from nmoe_sim.engine.topology import Topology, check_num_links
 from nmoe_sim.errors import InputError
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Positive

@@ -7,12 +7,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import field_validator, model_validator
 
 from nmoe_sim.errors import InputError
 from nmoe_sim.nmoe.augment import Affine
@@ -82,18 +81,43 @@ class DatasetSpec(Spec):
     """Training samples kept, drawn without replacement; null: all."""
     max_test: Count | None = None
     """Test samples kept, drawn without replacement; null: all."""
+    evaluate_on: Literal["test", "validation"] = "test"
+    """What accuracies are measured on. ``validation``: ``max_test`` of the training samples, drawn without replacement,
+    which training then doesn't see; choose settings on these, and report what they reach on the test samples."""
 
-    @field_validator("max_train", "max_test")
+    @field_validator("max_train")
     @classmethod
-    def _within_size(cls, value: int | None, info: ValidationInfo) -> int | None:
-        size = cls.num_train if info.field_name == "max_train" else cls.num_test
+    def _within_size(cls, value: int | None) -> int | None:
+        return cls._at_most(value, cls.num_train)
+
+    @classmethod
+    def _at_most(cls, value: int | None, size: int | None) -> int | None:
         if value is not None and size is not None and value > size:
             raise ValueError(f"{value} samples of {size}; give at most {size}, or null for all")
         return value
 
+    @model_validator(mode="after")
+    def _validation_leaves_enough(self) -> DatasetSpec:
+        if self.evaluate_on == "test":
+            self._at_most(self.max_test, self.num_test)
+            return self
+        if self.max_test is None:
+            raise ValueError(
+                "evaluate_on 'validation' takes max_test training samples, and max_test is null; set it, as to 1000"
+            )
+        left = None if self.num_train is None else self.num_train - self.max_test
+        if left is not None and left < (self.max_train or 1):
+            raise ValueError(
+                f"evaluate_on 'validation' takes {self.max_test} of {self.num_train} training samples, which leaves "
+                f"{left} of {self.max_train or 1}; lower max_test{' or max_train' if self.max_train else ''}"
+            )
+        return self
+
     def num_train_kept(self) -> int | None:
         """Return the number of training samples ``load`` returns; None where it isn't known beforehand."""
-        return self.max_train or self.num_train
+        if self.max_train is not None or self.num_train is None:
+            return self.max_train
+        return self.num_train - (0 if self.evaluate_on == "test" else self.max_test or 0)
 
     def find(self) -> tuple[Path, ...]:
         """Return the files this data set reads; needs no torch.
@@ -111,7 +135,7 @@ class DatasetSpec(Spec):
         Parameters
         ----------
         streams : RandomStreams
-            Streams ``data_split``, ``data_max_train`` and ``data_max_test`` are used.
+            Streams ``data_split``, ``data_validation``, ``data_max_train`` and ``data_max_test`` are used.
 
         Raises
         ------
@@ -119,6 +143,15 @@ class DatasetSpec(Spec):
             A file is missing or broken, or fewer samples exist than are asked for.
         """
         train_x, train_y, test_x, test_y = self._read(streams)
+        if self.evaluate_on == "validation":
+            held_out = np.zeros(len(train_y), dtype=bool)
+            held_out[_draw(len(train_y), self.max_test, streams, "max_test", "validation")] = True
+            test_x, test_y, train_x, train_y = (
+                train_x[held_out],
+                train_y[held_out],
+                train_x[~held_out],
+                train_y[~held_out],
+            )
         train = _draw(len(train_y), self.max_train, streams, "max_train")
         test = _draw(len(test_y), self.max_test, streams, "max_test")
         return Dataset(_scaled(train_x[train]), train_y[train], _scaled(test_x[test]), test_y[test], self.num_classes)
@@ -128,14 +161,16 @@ class DatasetSpec(Spec):
         """Return train_x, train_y, test_x, test_y of the whole data set, images as ``Images`` or ``Pixels``."""
 
 
-def _draw(available: int, wanted: int | None, streams: RandomStreams, key: str) -> NDArray[np.int64] | slice:
+def _draw(
+    available: int, wanted: int | None, streams: RandomStreams, key: str, purpose: str | None = None
+) -> NDArray[np.int64] | slice:
     if wanted is None:
         return slice(None)
     if wanted > available:
         raise InputError(
             f"{wanted} samples of {available}; give at most {available}, or null for all", key=f"data.{key}"
         )
-    drawn = streams.generator(f"data_{key}").choice(available, size=wanted, replace=False)
+    drawn = streams.generator(f"data_{purpose or key}").choice(available, size=wanted, replace=False)
     return np.sort(drawn).astype(np.int64)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from nmoe_sim.errors import InputError
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.scenario.quantities import Count
 from nmoe_sim.training.extraction import STAGE
@@ -85,9 +86,14 @@ def phases(model: nn.Module) -> tuple[nn.Module, nn.Module]:
 
     trains_head, trains_body = copy.deepcopy(model), copy.deepcopy(model)
     for name, parameter in trains_head.named_parameters():
-        parameter.requires_grad_(not name.startswith(BODY))
+        parameter.requires_grad_(parameter.requires_grad and not name.startswith(BODY))
     for name, parameter in trains_body.named_parameters():
-        parameter.requires_grad_(name.startswith(BODY))
+        parameter.requires_grad_(parameter.requires_grad and name.startswith(BODY))
+    if not any(parameter.requires_grad for parameter in trains_body.parameters()):
+        raise InputError(
+            "'fedrep' trains the extractor in a phase of its own, and all of it is frozen; set kind to fedper or fedce",
+            key="training.extractor",
+        )
     return trains_head, trains_body
 
 

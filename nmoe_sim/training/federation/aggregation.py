@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,12 +35,15 @@ class Aggregation:
     weights : sequence of float
         Each client's share of the training samples.
     streams : RandomStreams
+    frozen : collection of str
+        Names of tensors that no training moves; noise doesn't either.
     """
 
     stage: FederatedStage
     stage_name: str
     weights: Sequence[float]
     streams: RandomStreams
+    frozen: Collection[str] = ()
 
     def take(self, history: History, version: int, memory: Memory) -> None:
         """Make the next models."""
@@ -90,7 +93,7 @@ class Aggregation:
         mean = plus(zero, clipped, [zero] * len(clipped), [scale / num_expected for scale in scales])
         draws = torch_generator(self.streams, f"privacy/{self.stage_name}", version)
         noisy = privacy.noise(mean, num_expected, draws)
-        return {name: current[name] + noisy[name] for name in current}
+        return {name: tensor if name in self.frozen else tensor + noisy[name] for name, tensor in current.items()}
 
     def _settle(self, history: History, step: Step, memory: Memory) -> None:
         """Take in what travelled with the updates, and forget them."""

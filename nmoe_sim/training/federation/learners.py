@@ -58,12 +58,22 @@ class _OfStage(Learner):
         return self.optimizer.lr_scale(works[0].base, self.num_versions)
 
 
+def frozen_names(module: nn.Module) -> list[str]:
+    """Return the names of a module's tensors that have no gradient: frozen parameters, and buffers."""
+    trainable = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    return [name for name in module.state_dict() if name not in trainable]
+
+
 @dataclass
 class ModuleLearner(_OfStage):
     """Trains whole modules, client by client, any module."""
 
     model: nn.Module
     loss_of: LossOf
+
+    def frozen(self) -> list[str]:
+        """See ``Learner``."""
+        return frozen_names(self.model)
 
     def train(
         self,
@@ -102,6 +112,10 @@ class HeadLearner(_OfStage):
 
     head: nn.Module
     loss_of: Callable[[Sequence[Work]], HeadLoss]
+
+    def frozen(self) -> list[str]:
+        """See ``Learner``."""
+        return frozen_names(self.head)
 
     def train(
         self,

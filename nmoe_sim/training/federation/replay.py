@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,10 @@ class Learner(ABC):
     @abstractmethod
     def num_steps(self, work: Work) -> int:
         """Return the local steps of a work."""
+
+    def frozen(self) -> Collection[str]:
+        """Return the names of the tensors that training leaves as they are."""
+        return ()
 
     def report(self, work: Work, state: State) -> Tensor:
         """Return what a client reports of a model."""
@@ -112,7 +116,7 @@ class Replay:
         device = next(iter(initial[0].values())).device
         done, tensors = checkpoint.load()
         memory = self._begin(initial, synchronised) if tensors is None else Memory.of(tensors, device)
-        aggregation = Aggregation(self.stage, self.stage_name, self.weights, self.streams)
+        aggregation = Aggregation(self.stage, self.stage_name, self.weights, self.streams, self.learner.frozen())
         cohorts = history.works_from()
         pending = {arrival.work for step in history.steps[done:] for arrival in step.arrivals}
         for version in range(done, len(history.steps)):
@@ -142,8 +146,9 @@ class Replay:
         holders = [SERVER] if self.stage.protocol.has_server else list(personal)
         memory = Memory(dict.fromkeys(holders, shared), personal)
         if self.stage.local_update.has_variates:
+            moving = {name: tensor for name, tensor in shared.items() if name not in self.learner.frozen()}
             memory.variates = {
-                holder: {name: torch.zeros_like(tensor) for name, tensor in shared.items()}
+                holder: {name: torch.zeros_like(tensor) for name, tensor in moving.items()}
                 for holder in (SERVER, *personal)
             }
         return memory
@@ -171,7 +176,8 @@ class Replay:
         offsets = None
         if update.has_variates:
             offsets = [update.offset(memory.variates[SERVER], memory.variates[str(work.client)]) for work in works]
-        proximal = dict.fromkeys(received[0], update.proximal) if update.proximal else {}
+        frozen = self.learner.frozen()
+        proximal = {name: update.proximal for name in received[0] if update.proximal and name not in frozen}
         trained = self.learner.train(works, states, proximal=proximal, offsets=offsets, known=known)
         for position, work, start, state, loss in zip(
             cohort, works, received, trained.states, trained.losses.tolist(), strict=True

@@ -1,36 +1,30 @@
-"""The commands ``nmoe-sim data``: which data sets there are, where they are, and how to get them."""
+"""``nmoe-sim data``: which data sets there are, where they are, and how to get them."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nmoe_sim.commands.options import INTERRUPTED, add_command, add_plugin_option
 from nmoe_sim.errors import InputError
 
 if TYPE_CHECKING:
+    from nmoe_sim.commands.options import Commands
     from nmoe_sim.nmoe.datasets import DatasetSpec
 
-_INTERRUPTED = 130
 
-
-def add_data_commands(
-    parser: argparse.ArgumentParser, add_plugin_option: Callable[[argparse.ArgumentParser], None]
-) -> None:
-    """Give the parser of ``nmoe-sim data`` its commands."""
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    own = add_command(commands, "data", "list data sets and fetch them").add_subparsers(
+        metavar="COMMAND", required=True
+    )
     text = "list the data sets: size, source, and where they are on this machine"
-    sub = commands.add_parser("list", help=text, description=text, allow_abbrev=False)
-    sub.set_defaults(command=_list)
-    add_plugin_option(sub)
+    add_plugin_option(add_command(own, "list", text, _list))
 
-    text = "fetch a data set, checksummed; run again to go on after a cut"
-    sub = commands.add_parser("fetch", help=text, description=text, allow_abbrev=False)
-    sub.set_defaults(command=_fetch)
+    sub = add_command(own, "fetch", "fetch a data set, checksummed; run again to go on after a cut", _fetch)
     sub.add_argument("name", metavar="NAME", help="a data set of 'nmoe-sim data list'")
     sub.add_argument(
         "--to", metavar="DIR", help="folder to fill (default: NMOE_SIM_DATA_DIR, else the user's data folder)"
@@ -105,7 +99,7 @@ def _fetch(options: argparse.Namespace) -> int:
             fetched = fetch(spec, to=to, base_url=options.url, progress=progress)
     except KeyboardInterrupt:
         print("interrupted: what came is kept; run the same command again to go on", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     where = fetched.paths[0] if len(fetched.paths) == 1 else fetched.paths[0].parent
     print(f"{options.name}: {where}{'' if fetched.is_new else ', here before; nothing was downloaded'}")
     if to is not None:
