@@ -2,8 +2,8 @@
 
 20 clients of 200 images train a round in batches of 32, SGD with momentum, and the server averages.
 
-* ours: ``strategy.train_cohort`` as the stages call it, on 2 workers: heads stacked, convolutional networks side by
-  side on threads, with ``precision: bf16`` where the row says so.
+* ours: ``strategy.train_cohort`` or, for stage 1, ``cohort.train_modules``, as the stages call them, on 2 workers:
+  heads stacked, whole models side by side on threads, with ``precision: bf16`` where the row says so.
 * baseline: a plain loop over clients in PyTorch with 2 threads: copy the model, ``torch.optim.SGD``, index the batch,
   forward, ``backward``, ``step``, all in single precision.
 * pair, for comparison: the same plain loop in 2 processes of one thread, half the clients each.
@@ -38,7 +38,7 @@ from torch.nn import functional
 sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its channels.py would hide the package
 
 from nmoe_sim.nmoe.channel_gate import Draws  # noqa: E402
-from nmoe_sim.nmoe.cohort import State, average, batches  # noqa: E402
+from nmoe_sim.nmoe.cohort import Loss, State, average, batches, train_modules  # noqa: E402
 from nmoe_sim.nmoe.experts import MlpExpert  # noqa: E402
 from nmoe_sim.nmoe.extractors import CnnExtractor, ExtractorSpec, MlpExtractor, ResNetExtractor  # noqa: E402
 from nmoe_sim.nmoe.gates import MlpGate  # noqa: E402
@@ -46,7 +46,7 @@ from nmoe_sim.nmoe.losses import FixedExperts, cross_entropy, masked_mean  # noq
 from nmoe_sim.nmoe.modules import linear  # noqa: E402
 from nmoe_sim.nmoe.optimizer import Optimizer  # noqa: E402
 from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss  # noqa: E402
-from nmoe_sim.nmoe.strategy import strategy, train_cohort  # noqa: E402
+from nmoe_sim.nmoe.strategy import train_cohort  # noqa: E402
 from nmoe_sim.rng import RandomStreams  # noqa: E402
 
 NUM_CLIENTS, NUM_SAMPLES, NUM_CLASSES, NUM_FEATURES, TOP_K = 20, 200, 10, 64, 2
@@ -80,6 +80,11 @@ class Case:
     is_gate: bool = False
     rounds: int = 1
     """Rounds in a turn."""
+
+    @property
+    def is_head(self) -> bool:
+        """Whether it works on features: stage 1 trains whole models, the others heads."""
+        return self.shape == (NUM_FEATURES,)
 
 
 BF16 = SGD.model_copy(update={"precision": "bf16"})
@@ -162,8 +167,18 @@ def mean(states: Sequence[State]) -> State:
 def ours(number: int, workers: int) -> None:
     case, p = CASES[number], problem(number)
     states = [p.model.state_dict()] * NUM_CLIENTS
-    trained = train_cohort(p.model, states, p.inputs, p.plans, loss_of(case, p), case.optimizer, workers=workers)
+    if case.is_head:
+        trained = train_cohort(p.model, states, p.inputs, p.plans, loss_of(case, p), case.optimizer, workers=workers)
+    else:
+        trained = train_modules(p.model, states, p.plans, classify_by(p), case.optimizer, workers=workers)
     average(trained.states, [1.0] * NUM_CLIENTS)
+
+
+def classify_by(p: Problem) -> Loss:
+    def loss(module: nn.Module, client: int, index: Tensor, step: int) -> Tensor:
+        return cross_entropy(module(p.inputs[client][index]), p.labels[client][index]).mean()
+
+    return loss
 
 
 def loss_of(case: Case, p: Problem) -> HeadLoss:
@@ -253,7 +268,7 @@ def main() -> None:
         verdict = ("", "") if case.target is None else (f"{case.target:g}", "yes" if ratio >= case.target else "no")
         print(
             f"{case.title:25}" + "".join(f"{s:7.3f}" for s in seconds) + f"{ratio:7.2f}{best:7.2f}"
-            f"{verdict[0]:>7}{verdict[1]:>7}  {strategy(case.build())}",
+            f"{verdict[0]:>7}{verdict[1]:>7}",
             flush=True,
         )
 
