@@ -182,19 +182,25 @@ def classify_by(p: Problem) -> Loss:
 
 
 def loss_of(case: Case, p: Problem) -> HeadLoss:
+    if case.is_gate:
+        return mixture_of(p)
     labels = torch.cat(p.labels)
-    draws = Draws(RandomStreams(1), range(NUM_CLIENTS), [0] * NUM_CLIENTS)
 
     def classify(out_ABC: Tensor, batch: HeadBatch) -> Tensor:
         return masked_mean(cross_entropy(out_ABC, labels[batch.rows_AB]), batch.mask_AB)
 
+    return classify
+
+
+def mixture_of(p: Problem) -> HeadLoss:
+    draws = Draws(RandomStreams(1), range(NUM_CLIENTS), [0] * NUM_CLIENTS)
     experts = FixedExperts.cat(p.experts)
 
     def mix(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
         noisy_ABN = draws.noisy_scores(out_ABN, NOISE_STD, None, batch)
         return masked_mean(experts.loss(noisy_ABN, batch.rows_AB, TOP_K), batch.mask_AB)
 
-    return mix if case.is_gate else classify
+    return mix
 
 
 # --- taking turns ----------------------------------------------------------------------------------------

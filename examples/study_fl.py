@@ -162,9 +162,9 @@ def percent(values: pd.Series[Any]) -> str:
     return f"{100 * interval.estimate:.1f} ± {50 * (interval.high - interval.low):.1f}"
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose first column is text and whose others are numbers."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], num_text: int = 1) -> str:
+    """Return a table whose first columns are text and whose others are numbers."""
+    lines = [head, ["---"] * num_text + ["--:"] * (len(head) - num_text), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

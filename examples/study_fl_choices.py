@@ -76,8 +76,8 @@ def table(runs: pd.DataFrame, keys: Sequence[str], metrics: dict[str, str]) -> s
         values = [100 * mine[mine["partition"] == p][metric].mean() for p in partitions for metric in metrics]
         names = ["–" if value != value else NAMES.get(value, str(value)) for value in key]
         lines.append([*names, *(f"{value:.1f}" for value in values), f"{sum(values) / len(values):.1f}"])
-    rule = ["---"] * len(keys) + ["--:"] * (len(head) - len(keys))
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *lines])
+    made: str = STUDY["markdown"](head, lines, len(keys))
+    return made
 
 
 def tables(runs: pd.DataFrame) -> dict[str, str]:

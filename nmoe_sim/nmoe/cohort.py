@@ -176,10 +176,14 @@ def _shift(parameters: Mapping[str, nn.Parameter], offset: State) -> None:
             gradient.add_(shift)
 
 
+def trainable(module: nn.Module) -> set[str]:
+    """Return the names of the parameters that training moves."""
+    return {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
 def check_offsets(template: nn.Module, offsets: Sequence[State]) -> None:
     """Raise ValueError where an offset is for something that isn't trained."""
-    trainable = {name for name, parameter in template.named_parameters() if parameter.requires_grad}
-    if unknown := sorted({name for offset in offsets for name in offset} - trainable):
+    if unknown := sorted({name for offset in offsets for name in offset} - trainable(template)):
         raise ValueError(f"offsets are for trainable parameters; these aren't: {', '.join(unknown)}")
 
 

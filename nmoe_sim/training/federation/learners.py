@@ -60,8 +60,10 @@ class _OfStage(Learner):
 
 def frozen_names(module: nn.Module) -> list[str]:
     """Return the names of a module's tensors that have no gradient: frozen parameters, and buffers."""
-    trainable = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    return [name for name in module.state_dict() if name not in trainable]
+    from nmoe_sim.nmoe.cohort import trainable
+
+    moving = trainable(module)
+    return [name for name in module.state_dict() if name not in moving]
 
 
 @dataclass

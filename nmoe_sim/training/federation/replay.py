@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nmoe_sim.rng import RandomStreams
@@ -116,7 +117,7 @@ class Replay:
         device = next(iter(initial[0].values())).device
         done, tensors = checkpoint.load()
         memory = self._begin(initial, synchronised) if tensors is None else Memory.of(tensors, device)
-        aggregation = Aggregation(self.stage, self.stage_name, self.weights, self.streams, self.learner.frozen())
+        aggregation = Aggregation(self.stage, self.stage_name, self.weights, self.streams, self._frozen)
         cohorts = history.works_from()
         pending = {arrival.work for step in history.steps[done:] for arrival in step.arrivals}
         for version in range(done, len(history.steps)):
@@ -146,12 +147,16 @@ class Replay:
         holders = [SERVER] if self.stage.protocol.has_server else list(personal)
         memory = Memory(dict.fromkeys(holders, shared), personal)
         if self.stage.local_update.has_variates:
-            moving = {name: tensor for name, tensor in shared.items() if name not in self.learner.frozen()}
+            moving = {name: tensor for name, tensor in shared.items() if name not in self._frozen}
             memory.variates = {
                 holder: {name: torch.zeros_like(tensor) for name, tensor in moving.items()}
                 for holder in (SERVER, *personal)
             }
         return memory
+
+    @cached_property
+    def _frozen(self) -> frozenset[str]:
+        return frozenset(self.learner.frozen())
 
     def _holder(self, client: int) -> str:
         return SERVER if self.stage.protocol.has_server else str(client)
@@ -176,8 +181,7 @@ class Replay:
         offsets = None
         if update.has_variates:
             offsets = [update.offset(memory.variates[SERVER], memory.variates[str(work.client)]) for work in works]
-        frozen = self.learner.frozen()
-        proximal = {name: update.proximal for name in received[0] if update.proximal and name not in frozen}
+        proximal = {name: update.proximal for name in received[0] if update.proximal and name not in self._frozen}
         trained = self.learner.train(works, states, proximal=proximal, offsets=offsets, known=known)
         for position, work, start, state, loss in zip(
             cohort, works, received, trained.states, trained.losses.tolist(), strict=True
