@@ -137,7 +137,7 @@ def plain(number: int, clients: Sequence[int], threads: int) -> None:
     case, p = CASES[number], problem(number)
     model = copy.deepcopy(p.model)
     for parameter in model.parameters():
-        parameter.data = parameter.data.contiguous()  # as a plain module has it
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)  # as a plain module has it
     trained = []
     for client in clients:
         own = copy.deepcopy(model)

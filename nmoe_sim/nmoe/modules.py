@@ -70,7 +70,9 @@ def channels_last(module: nn.Module) -> nn.Module:
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+            # not Tensor.contiguous: weights of a single input channel are contiguous in either format, and their strides
+            # then say that what comes out has its channels apart
+            layer.to(memory_format=torch.channels_last)
     return module
 
 

@@ -81,7 +81,8 @@ class CnnExtractor(ExtractorSpec):
         stride, pool = (2, []) if self.downsampling == "stride" else (1, [nn.MaxPool2d(2)])
         for n_in, n_out in pairwise((input_shape[0], *self.channels)):
             norm = [] if self.groups is None else [nn.GroupNorm(self.groups, n_out)]
-            layers += [conv(n_in, n_out, self.kernel_size, generator, stride), *norm, nn.ReLU(), *pool]
+            # the pool before ReLU: their order changes no value, and a quarter of the values is left for the second
+            layers += [conv(n_in, n_out, self.kernel_size, generator, stride), *norm, *pool, nn.ReLU()]
         if self.grid is not None:
             height, width = self._maps(input_shape)
             layers.append(nn.AvgPool2d((height // self.grid, width // self.grid)))
