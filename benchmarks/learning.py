@@ -2,8 +2,8 @@
 
 20 clients of 200 images train a round in batches of 32, SGD with momentum, and the server averages.
 
-* ours: ``strategy.train_cohort`` or, for stage 1, ``cohort.train_modules``, as the stages call them, on 2 workers:
-  heads stacked, whole models side by side on threads, with ``precision: bf16`` where the row says so.
+* ours: ``strategy.train_cohort``, as the stages call it, on 2 workers: perceptrons stacked, convolutional networks
+  side by side on threads, with ``precision: bf16`` where the row says so.
 * baseline: a plain loop over clients in PyTorch with 2 threads: copy the model, ``torch.optim.SGD``, index the batch,
   forward, ``backward``, ``step``, all in single precision.
 * pair, for comparison: the same plain loop in 2 processes of one thread, half the clients each.
@@ -38,14 +38,14 @@ from torch.nn import functional
 sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its channels.py would hide the package
 
 from nmoe_sim.nmoe.channel_gate import Draws  # noqa: E402
-from nmoe_sim.nmoe.cohort import Loss, State, average, batches, train_modules  # noqa: E402
+from nmoe_sim.nmoe.cohort import State, average, batches  # noqa: E402
 from nmoe_sim.nmoe.experts import MlpExpert  # noqa: E402
 from nmoe_sim.nmoe.extractors import CnnExtractor, ExtractorSpec, MlpExtractor, ResNetExtractor  # noqa: E402
 from nmoe_sim.nmoe.gates import MlpGate  # noqa: E402
 from nmoe_sim.nmoe.losses import FixedExperts, cross_entropy, masked_mean  # noqa: E402
 from nmoe_sim.nmoe.modules import linear  # noqa: E402
 from nmoe_sim.nmoe.optimizer import Optimizer  # noqa: E402
-from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss  # noqa: E402
+from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss  # noqa: E402
 from nmoe_sim.nmoe.strategy import train_cohort  # noqa: E402
 from nmoe_sim.rng import RandomStreams  # noqa: E402
 
@@ -80,11 +80,6 @@ class Case:
     is_gate: bool = False
     rounds: int = 1
     """Rounds in a turn."""
-
-    @property
-    def is_head(self) -> bool:
-        """Whether it works on features: stage 1 trains whole models, the others heads."""
-        return self.shape == (NUM_FEATURES,)
 
 
 BF16 = SGD.model_copy(update={"precision": "bf16"})
@@ -167,36 +162,26 @@ def mean(states: Sequence[State]) -> State:
 def ours(number: int, workers: int) -> None:
     case, p = CASES[number], problem(number)
     states = [p.model.state_dict()] * NUM_CLIENTS
-    if case.is_head:
-        trained = train_cohort(p.model, states, p.inputs, p.plans, loss_of(case, p), case.optimizer, workers=workers)
-    else:
-        trained = train_modules(p.model, states, p.plans, classify_by(p), case.optimizer, workers=workers)
+    trained = train_cohort(p.model, states, p.inputs, p.plans, loss_of(case, p), case.optimizer, workers=workers)
     average(trained.states, [1.0] * NUM_CLIENTS)
 
 
-def classify_by(p: Problem) -> Loss:
-    def loss(module: nn.Module, client: int, index: Tensor, step: int) -> Tensor:
-        return cross_entropy(module(p.inputs[client][index]), p.labels[client][index]).mean()
-
-    return loss
-
-
-def loss_of(case: Case, p: Problem) -> HeadLoss:
+def loss_of(case: Case, p: Problem) -> StackedLoss:
     if case.is_gate:
         return mixture_of(p)
     labels = torch.cat(p.labels)
 
-    def classify(out_ABC: Tensor, batch: HeadBatch) -> Tensor:
+    def classify(out_ABC: Tensor, batch: StackedBatch) -> Tensor:
         return masked_mean(cross_entropy(out_ABC, labels[batch.rows_AB]), batch.mask_AB)
 
     return classify
 
 
-def mixture_of(p: Problem) -> HeadLoss:
+def mixture_of(p: Problem) -> StackedLoss:
     draws = Draws(RandomStreams(1), range(NUM_CLIENTS), [0] * NUM_CLIENTS)
     experts = FixedExperts.cat(p.experts)
 
-    def mix(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
+    def mix(out_ABN: Tensor, batch: StackedBatch) -> Tensor:
         noisy_ABN = draws.noisy_scores(out_ABN, NOISE_STD, None, batch)
         return masked_mean(experts.loss(noisy_ABN, batch.rows_AB, TOP_K), batch.mask_AB)
 

@@ -17,7 +17,7 @@ from nmoe_sim.nmoe.channel_aware import ChannelAwareGate
 from nmoe_sim.nmoe.cohort import State
 from nmoe_sim.nmoe.losses import FixedExperts, masked_mean, mixture_loss
 from nmoe_sim.nmoe.modules import Gate
-from nmoe_sim.nmoe.stacked import HeadBatch
+from nmoe_sim.nmoe.stacked import StackedBatch
 from nmoe_sim.nmoe.stacked_forward import stacked_forward
 from nmoe_sim.nmoe.transport import add_noise
 from nmoe_sim.rng import RandomStreams
@@ -109,14 +109,14 @@ class Draws:
     streams : RandomStreams
         Streams ``gate_snr``, ``gate_channel`` and ``gate_noise``.
     clients, counters : sequence of int
-        Client and counter of each work; ``HeadBatch.clients_A`` are positions in them.
+        Client and counter of each work; ``StackedBatch.clients_A`` are positions in them.
     """
 
     streams: RandomStreams
     clients: Sequence[int]
     counters: Sequence[int]
 
-    def normal(self, name: str, batch: HeadBatch, *shape: int) -> Tensor:
+    def normal(self, name: str, batch: StackedBatch, *shape: int) -> Tensor:
         """Draw standard normals (A, B, *shape); 0 where padded."""
         drawn = torch.zeros((*batch.mask_AB.shape, *shape))
         widths, generator = batch.mask_AB.sum(dim=1).tolist(), torch.Generator()
@@ -126,7 +126,7 @@ class Draws:
         return drawn.to(batch.mask_AB.device)
 
     def noisy_scores(
-        self, scores_ABN: Tensor, noise_std: float, available_WN: Tensor | None, batch: HeadBatch
+        self, scores_ABN: Tensor, noise_std: float, available_WN: Tensor | None, batch: StackedBatch
     ) -> Tensor:
         """Return scores with noise on them (noisy top-k), -inf where an expert isn't available to the work.
 
@@ -139,7 +139,7 @@ class Draws:
             return scores_ABN
         return scores_ABN.masked_fill(~available_WN[batch.clients_A].unsqueeze(1), -torch.inf)
 
-    def snr_db(self, gate: ChannelAwareGate, batch: HeadBatch, num_experts: int) -> FloatArray:
+    def snr_db(self, gate: ChannelAwareGate, batch: StackedBatch, num_experts: int) -> FloatArray:
         """Draw the SNR of each sample's way to each expert (A, B, N), in dB: uniform over the gate's range.
 
         Independent of all others; infinite to the client's own expert, number ``client``, and where padded.
@@ -154,7 +154,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class ChannelLoss:
-    """A ``HeadLoss`` for ``ChannelHead``: the mixture's negative log-likelihood over channels, and a regulariser.
+    """A ``StackedLoss`` for ``ChannelHead``: the mixture's negative log-likelihood over channels, and a regulariser.
 
     On channels, every expert's features get noise of their own by a drawn SNR, H_n(h + n_n), and the gate sees
     the SNRs; else all is as for a gate that doesn't look.
@@ -168,7 +168,7 @@ class ChannelLoss:
     experts : State
         Stacked states of all experts, by number.
     h_RD : Tensor
-        Features of the cohort's samples, as ``HeadBatch.rows_AB`` counts them; likewise the next.
+        Features of the cohort's samples, as ``StackedBatch.rows_AB`` counts them; likewise the next.
     fixed : FixedExperts
         What experts say to the features themselves.
     top_k : int
@@ -196,7 +196,7 @@ class ChannelLoss:
     regulariser: Callable[[Tensor, Tensor], Tensor]
     on_channels: bool
 
-    def __call__(self, out_ABM: Tensor, batch: HeadBatch) -> Tensor:
+    def __call__(self, out_ABM: Tensor, batch: StackedBatch) -> Tensor:
         """Return each client's loss (A,)."""
         num_experts, rows_AB = self.fixed.said.shape[1], batch.rows_AB
         if not self.on_channels:
@@ -208,10 +208,10 @@ class ChannelLoss:
         values_AB = mixture_loss(scores_ABN, outputs_ABNC, labels_AB, top_k=self.top_k, how=self.fixed.how)
         return masked_mean(values_AB, batch.mask_AB) + self.regulariser(scores_ABN, batch.mask_AB)
 
-    def _noisy(self, scores_ABN: Tensor, batch: HeadBatch) -> Tensor:
+    def _noisy(self, scores_ABN: Tensor, batch: StackedBatch) -> Tensor:
         return self.draws.noisy_scores(scores_ABN, self.noise_std, self.available_WN, batch)
 
-    def noisy_outputs(self, snr_db: FloatArray, batch: HeadBatch) -> Tensor:
+    def noisy_outputs(self, snr_db: FloatArray, batch: StackedBatch) -> Tensor:
         """Return what every expert says to the features that reach it, H_n(h + n_n), (A, B, N, C)."""
         h_ABD = self.h_RD[batch.rows_AB]
         num_experts, num_features = snr_db.shape[-1], h_ABD.shape[-1]
@@ -219,5 +219,5 @@ class ChannelLoss:
         standard_ABND = self.draws.normal("gate_channel", batch, num_experts, num_features).to(h_ABD)
         received_ABND = add_noise(h_ABD.unsqueeze(2), noise_to_signal_ABN, standard_ABND)
         with torch.no_grad():
-            said_NXC = stacked_forward(self.expert, self.experts, received_ABND.flatten(0, 1).transpose(0, 1))
+            said_NXC = stacked_forward(self.expert)(self.experts, received_ABND.flatten(0, 1).transpose(0, 1))
         return said_NXC.transpose(0, 1).reshape(*snr_db.shape, -1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nmoe_sim.nmoe.cohort import State, Trained
 from nmoe_sim.nmoe.losses import cross_entropy
-from nmoe_sim.nmoe.stacked import HeadBatch
+from nmoe_sim.nmoe.stacked import StackedBatch
 
 
 class EarlyStopping:
@@ -69,8 +69,8 @@ class EarlyStopping:
             losses = total / seen
         return Trained([self._best.get(client, state) for client, state in enumerate(last.states)], losses)
 
-    def after_heads(self, batch: HeadBatch, states: State, losses_A: Tensor) -> bool:
-        """Look at a step of ``stacked.train_heads``; returns whether its clients are through."""
+    def after_stacked(self, batch: StackedBatch, states: State, losses_A: Tensor) -> bool:
+        """Look at a step of ``stacked.train_stacked``; returns whether its clients are through."""
         counts = batch.mask_AB.sum(dim=1).tolist()
         for i, (client, loss, count) in enumerate(
             zip(batch.clients_A.tolist(), losses_A.tolist(), counts, strict=True)

@@ -121,7 +121,7 @@ def _inspect_outputs(module: nn.Module, input_shape: Sequence[int], num_outputs:
         )
     if is_head:
         with _in_words("all clients' experts or gates are computed as one by torch.func.vmap, and there it fails"):
-            stacked_forward(on_meta, stack([on_meta.state_dict()] * 2), torch.stack([inputs] * 2))
+            stacked_forward(on_meta)(stack([on_meta.state_dict()] * 2), torch.stack([inputs] * 2))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Family ``local_update``: how a client's steps are kept from drifting off to its own optimum.
 
-Plain arithmetic on states; ``cohort.train_modules`` and ``stacked.train_heads`` take ``proximal`` and ``offset``.
+Plain arithmetic on states; ``cohort.train_modules`` and ``stacked.train_stacked`` take ``proximal`` and ``offset``.
 """
 
 from __future__ import annotations

@@ -70,9 +70,9 @@ def channels_last(module: nn.Module) -> nn.Module:
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            # not Tensor.contiguous: weights of a single input channel are contiguous in either format, and their strides
-            # then say that what comes out has its channels apart
-            layer.to(memory_format=torch.channels_last)
+            # not Tensor.contiguous: weights of one input channel are contiguous in both formats and would stay as they
+            # are, with strides after which what comes out has its channels apart
+            layer.weight.data = layer.weight.data.clone(memory_format=torch.channels_last)
     return module
 
 

@@ -1,4 +1,4 @@
-"""Local training of many small heads at once: one batched step moves all clients."""
+"""Local training of many small models at once: one batched step moves all clients."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from nmoe_sim.nmoe.stacked_forward import stacked_forward
 from nmoe_sim.nmoe.stacked_steps import StackedStepper, clipped
 from nmoe_sim.nmoe.threads import one_thread, side_by_side
 
+_STEPS_AHEAD = 16
+"""Steps whose batches are laid out at once; clients with fewer steps are padded to it."""
+
 
 @dataclass(frozen=True)
-class HeadBatch:
+class StackedBatch:
     """One step of a cohort, as its loss sees it.
 
     Parameters
@@ -28,37 +31,34 @@ class HeadBatch:
         Step, from 0.
     clients_A : Tensor of int64
         Clients that move in this step.
-    index_AB : Tensor of int64
-        Positions among each client's own samples; 0 where padded.
     rows_AB : Tensor of int64
-        The same positions in the concatenation of all clients' samples, in client order: index a
-        concatenated table of labels or expert outputs with it.
+        Positions in the concatenation of all clients' samples, in client order: index a concatenated table of
+        labels or expert outputs with it. Where padded, the client's first.
     mask_AB : Tensor of bool
         False where padded.
     """
 
     step: int
     clients_A: Tensor
-    index_AB: Tensor
     rows_AB: Tensor
     mask_AB: Tensor
 
 
-HeadLoss = Callable[[Tensor, HeadBatch], Tensor]
+StackedLoss = Callable[[Tensor, StackedBatch], Tensor]
 """loss(out_ABC, batch) → loss_A: each client's mean over the samples of ``batch.mask_AB``."""
 
-AfterHeads = Callable[[HeadBatch, State, Tensor], bool]
+AfterStacked = Callable[[StackedBatch, State, Tensor], bool]
 """after(batch, states, loss_A) → whether these clients are through: called after each step, with their states,
 stacked, which must be copied to be kept."""
 
 
 @one_thread()
-def train_heads(
+def train_stacked(
     template: nn.Module,
     stacked: Mapping[str, Tensor],
     inputs: Sequence[Tensor],
     plans: Sequence[Sequence[NDArray[np.int64]]],
-    loss: HeadLoss,
+    loss: StackedLoss,
     optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
@@ -66,7 +66,7 @@ def train_heads(
     offsets: State | None = None,
     block_size: int | None = None,
     workers: int = 1,
-    after: AfterHeads | None = None,
+    after: AfterStacked | None = None,
 ) -> tuple[State, NDArray[np.float64]]:
     """Train the heads of all clients as one batched cohort.
 
@@ -84,7 +84,7 @@ def train_heads(
     plans : sequence of sequence of ndarray
         Batches of each client, as of ``batches``.
     loss : callable
-        See ``HeadLoss``.
+        See ``StackedLoss``.
     optimizer : Optimizer
         Step rule; ``batch_size`` and ``epochs`` are already in the plans.
     lr_scale : float
@@ -99,7 +99,7 @@ def train_heads(
     workers : int
         Threads that compute blocks side by side. The result is the same bits for any number.
     after : callable, optional
-        See ``AfterHeads``; a block ends when all its clients are through.
+        See ``AfterStacked``; a block ends when all its clients are through.
 
     Returns
     -------
@@ -146,7 +146,7 @@ class _Block:
         proximal: Mapping[str, float] | None,
     ) -> None:
         self.state = state
-        self._template = template
+        self._forward = stacked_forward(template)
         self._shifts = shifts
         self._optimizer = optimizer
         self._proximal = proximal or {}
@@ -156,9 +156,9 @@ class _Block:
     def train(
         self,
         table: Tensor,
-        batches: Iterable[tuple[HeadBatch, Tensor, NDArray[np.int64]]],
-        loss: HeadLoss,
-        after: AfterHeads | None = None,
+        batches: Iterable[tuple[StackedBatch, Tensor, NDArray[np.int64]]],
+        loss: StackedLoss,
+        after: AfterStacked | None = None,
     ) -> NDArray[np.float64]:
         """Take all steps; returns each client's mean loss.
 
@@ -180,12 +180,12 @@ class _Block:
         return _mean_losses(len(next(iter(self.state.values()))), losses, sizes)
 
     def _gradients(
-        self, moving: Mapping[str, Tensor], x_ABD: Tensor, batch: HeadBatch, loss: HeadLoss
+        self, moving: Mapping[str, Tensor], x_ABD: Tensor, batch: StackedBatch, loss: StackedLoss
     ) -> tuple[Tensor, State]:
         """Return the losses of the first clients, whose states are given, and what they step along."""
         active = len(batch.clients_A)
         with products_in(self._optimizer.precision, x_ABD.device):
-            out_ABC = stacked_forward(self._template, moving, x_ABD)
+            out_ABC = self._forward(moving, x_ABD)
         losses_A = loss(out_ABC.to(x_ABD.dtype), batch)
         # zero where the loss doesn't see a parameter, such as a gate's channel part on perfect channels
         found = torch.autograd.grad(losses_A, list(moving.values()), torch.ones_like(losses_A), materialize_grads=True)
@@ -234,16 +234,22 @@ class _Layout:
 
     def batches(
         self, clients: NDArray[np.int64], device: torch.device
-    ) -> Iterator[tuple[HeadBatch, Tensor, NDArray[np.int64]]]:
+    ) -> Iterator[tuple[StackedBatch, Tensor, NDArray[np.int64]]]:
         """Give the steps of some clients, each with its rows in the concatenation of *their* samples, and how many."""
         among = np.cumsum(self.sizes[clients]) - self.sizes[clients]
-        for step in range(len(self.plans[clients[0]])):
-            current = [self.plans[client][step] for client in clients if step < len(self.plans[client])]
-            moving = clients[: len(current)]
-            sizes = np.array([len(index) for index in current])
-            mask = np.arange(self.widths[step]) < sizes[:, None]
-            index = np.zeros(mask.shape, dtype=np.int64)
-            index[mask] = np.concatenate(current)
-            arrays = (moving, index, index + self.starts[moving, None], mask, index + among[: len(current), None])
-            *batch, rows_AB = (torch.from_numpy(array).to(device) for array in arrays)
-            yield HeadBatch(step, *batch), rows_AB, sizes
+        plans = [self.plans[client] for client in clients]
+        for first in range(0, len(plans[0]), _STEPS_AHEAD):
+            ahead = [plan[first : first + _STEPS_AHEAD] for plan in plans]
+            widths = self.widths[first : first + len(ahead[0])]
+            sizes_AS = np.array([[len(index) for index in plan] + [0] * (len(widths) - len(plan)) for plan in ahead])
+            mask_ASB = np.arange(max(widths)) < sizes_AS[..., None]
+            index_ASB = np.zeros(mask_ASB.shape, dtype=np.int64)
+            index_ASB[mask_ASB] = np.concatenate([index for plan in ahead for index in plan])
+            rows_ASB, among_ASB = (index_ASB + start_A[:, None, None] for start_A in (self.starts[clients], among))
+            arrays = (clients, rows_ASB, mask_ASB, among_ASB)
+            clients_A, *tables = (torch.from_numpy(array).to(device) for array in arrays)
+            for s, width in enumerate(widths):
+                moving = sum(len(plan) > s for plan in ahead)
+                rows_AB, mask_AB, among_AB = (table[:moving, s, :width] for table in tables)
+                batch = StackedBatch(first + s, clients_A[:moving], rows_AB, mask_AB)
+                yield batch, among_AB, sizes_AS[:moving, s]

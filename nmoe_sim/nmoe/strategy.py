@@ -1,11 +1,12 @@
 """How a cohort is computed, chosen by its model.
 
-* A model whose parameters are vectors and matrices, none of them frozen, such as a perceptron on features or on
-  pixels: all clients **stacked**, one batched product a layer (``stacked``). Its operations are so small that
-  starting them costs more than computing them, and stacking starts one where a loop starts one a client.
-* Any other, such as a convolutional network: clients **side by side** on threads, each operation on one thread
-  (``cohort``). Batched convolutions are slower than a loop; torch's operations let other threads run meanwhile; and
-  two clients keep two cores busier than one client's operations split in two.
+* A model whose parameters are vectors and matrices, none of them frozen or used twice, without buffers, such as a
+  perceptron: all clients **stacked**, one batched product a layer (``stacked``). Its operations are so small that
+  starting them costs more than computing them, and stacking starts one where a loop starts one a client. On images
+  that is so for layers with a rule in ``stacked_forward``, on features for any: ``torch.func.vmap`` maps the others.
+* Any other, such as a convolutional network, and a client that is alone: clients **side by side** on threads, each
+  operation on one thread (``cohort``). Batched convolutions are slower than a loop; torch's operations let other
+  threads run meanwhile; and two clients keep two cores busier than one client's operations split in two.
 
 Worker processes instead of threads can gain where operations are so small that threads wait for the interpreter, and
 gain nothing for a ResNet (``pair`` in ``benchmarks/learning.py``); every loss would have to be sent to them.
@@ -29,7 +30,8 @@ from torch import Tensor, nn
 from nmoe_sim.nmoe.cohort import Loss, State, Trained, stack, train_modules, unstack
 from nmoe_sim.nmoe.early_stopping import EarlyStopping
 from nmoe_sim.nmoe.optimizer import Optimizer
-from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss, train_heads
+from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss, train_stacked
+from nmoe_sim.nmoe.stacked_forward import has_rules
 
 BLOCK_BYTES = 1 << 25
 """Memory of a block of stacked clients: large enough that starting an operation costs nothing, and not much larger."""
@@ -37,10 +39,13 @@ _COPIES = {"sgd": 4, "adam": 5}
 """Tensors of the model's size at a client in training: start, weights, gradient, moments."""
 
 
-def strategy(template: nn.Module) -> Literal["stacked", "side_by_side"]:
-    """Return how clients with such a module are trained; see above. One with buffers can't be stacked."""
-    small = all(parameter.dim() <= 2 and parameter.requires_grad for parameter in template.parameters())
-    return "stacked" if small and not any(True for _ in template.buffers()) else "side_by_side"
+def strategy(template: nn.Module, input_shape: Sequence[int]) -> Literal["stacked", "side_by_side"]:
+    """Return how clients with such a module are trained, on samples of a shape; see above."""
+    parameters = [parameter for _, parameter in template.named_parameters(remove_duplicate=False)]
+    small = all(parameter.dim() <= 2 and parameter.requires_grad for parameter in parameters)
+    once = len(parameters) == len(set(parameters))
+    known = len(input_shape) == 1 or has_rules(template)
+    return "stacked" if small and once and known and not any(True for _ in template.buffers()) else "side_by_side"
 
 
 def train_cohort(
@@ -48,7 +53,7 @@ def train_cohort(
     states: Sequence[State],
     inputs: Sequence[Tensor],
     plans: Sequence[Sequence[NDArray[np.int64]]],
-    loss: HeadLoss,
+    loss: StackedLoss,
     optimizer: Optimizer,
     *,
     lr_scale: float = 1.0,
@@ -90,10 +95,10 @@ def train_cohort(
     if not states:
         return Trained([], np.zeros(0))
     shape = inputs[0].shape[1:]
-    if strategy(template) == "stacked":
+    if len(states) > 1 and strategy(template, shape) == "stacked":
         each_bytes = client_bytes(template, shape, plans, optimizer)
         block_size = max(1, BLOCK_BYTES // each_bytes)
-        stacked, losses = train_heads(
+        stacked, losses = train_stacked(
             template,
             stack(states),
             inputs,
@@ -105,7 +110,7 @@ def train_cohort(
             offsets=None if offsets is None else stack(offsets),
             block_size=block_size,
             workers=_at_once(workers, memory_bytes, block_size * each_bytes),
-            after=None if early is None else early.after_heads,
+            after=None if early is None else early.after_stacked,
         )
         trained = Trained(unstack(stacked), losses)
         return trained if early is None else early.outcome(trained)
@@ -194,17 +199,16 @@ def _kept_bytes(template: nn.Module, batch: Tensor) -> int:
     return kept
 
 
-def _of_one_client(loss: HeadLoss, inputs: Sequence[Tensor]) -> Loss:
+def _of_one_client(loss: StackedLoss, inputs: Sequence[Tensor]) -> Loss:
     """Return the loss of a stacked cohort as one for a client's own module."""
     starts = np.cumsum([0, *(len(x) for x in inputs)]).tolist()
 
     def of_one(module: nn.Module, client: int, index_B: Tensor, step: int) -> Tensor:
         x = inputs[client]
         index_B = index_B.to(x.device)
-        batch = HeadBatch(
+        batch = StackedBatch(
             step,
             clients_A=torch.tensor([client], device=x.device),
-            index_AB=index_B[None],
             rows_AB=index_B[None] + starts[client],
             mask_AB=torch.ones((1, len(index_B)), dtype=torch.bool, device=x.device),
         )

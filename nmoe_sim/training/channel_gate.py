@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nmoe_sim.nmoe.modules import Gate
-    from nmoe_sim.nmoe.stacked import HeadLoss
+    from nmoe_sim.nmoe.stacked import StackedLoss
 
 
 class ChannelAware(FedGate):
@@ -70,7 +70,7 @@ class ChannelAware(FedGate):
 
         return ChannelHead(cast("Gate", learning.gate))
 
-    def _losses(self, learning: Learning) -> Callable[[Sequence[Work]], HeadLoss]:
+    def _losses(self, learning: Learning) -> Callable[[Sequence[Work]], StackedLoss]:
         """Return what gives the loss of a cohort, whose clients start from one version."""
         import torch
 

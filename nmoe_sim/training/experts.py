@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nmoe_sim.engine.topology import Topology
     from nmoe_sim.nmoe.cohort import State
     from nmoe_sim.nmoe.early_stopping import EarlyStopping
-    from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss
+    from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss
 
 STAGE = "experts"
 
@@ -213,14 +213,14 @@ class LocalTraining(Stage):
     def _start(self, learning: Learning, client: int) -> State:
         return learning.heads[client] if self.start == "head" else learning.expert.state_dict()
 
-    def _loss(self, labels: Sequence[Tensor]) -> HeadLoss:
+    def _loss(self, labels: Sequence[Tensor]) -> StackedLoss:
         import torch
 
         from nmoe_sim.nmoe.losses import masked_mean
 
         labels_R = torch.cat(list(labels)) if labels else None
 
-        def loss(out_ABC: Tensor, batch: HeadBatch) -> Tensor:
+        def loss(out_ABC: Tensor, batch: StackedBatch) -> Tensor:
             assert labels_R is not None
             return masked_mean(self._loss_of(out_ABC, labels_R[batch.rows_AB]), batch.mask_AB)
 

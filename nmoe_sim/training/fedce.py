@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from nmoe_sim.training.extraction import STAGE, ExtractorTraining, mean_accuracy, module_costs
 from nmoe_sim.training.federation.federation import RoundCosts
 from nmoe_sim.training.federation.history import Work
-from nmoe_sim.training.federation.learners import LossOf, ModuleLearner
+from nmoe_sim.training.federation.learners import SampleLearner
 from nmoe_sim.training.federation.memory import Memory
 from nmoe_sim.training.learning import Learning
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from nmoe_sim.nmoe.cohort import Loss
+    from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss
 
 
 class FedCE(ExtractorTraining):
@@ -49,9 +49,10 @@ class FedCE(ExtractorTraining):
         """See ``ExtractorTraining``."""
         return module_costs(self, learning, model, self.synchronised(model), cross_entropy_flop(learning, model))
 
-    def learner(self, learning: Learning, model: nn.Module) -> ModuleLearner:
+    def learner(self, learning: Learning, model: nn.Module) -> SampleLearner:
         """See ``ExtractorTraining``."""
-        return ModuleLearner(learning, STAGE, self.optimizer, self.rounds, model, cross_entropy_of(learning))
+        images, loss_of = learning.data.train_x, cross_entropy_of(learning)
+        return SampleLearner(learning, STAGE, self.optimizer, self.rounds, model, images, loss_of)
 
     def curves(self, learning: Learning, model: nn.Module, memory: Memory) -> Mapping[str, float]:
         """Return the accuracy of the throw-away head."""
@@ -78,14 +79,18 @@ def cross_entropy_flop(learning: Learning, model: nn.Module) -> int:
     return training_step_flop(model, _loss_on, learning.data.train_x[0][:1], learning.data.train_y[0][:1])
 
 
-def cross_entropy_of(learning: Learning) -> LossOf:
-    """Return the cohort's loss as ``ModuleLearner`` wants it."""
-    data = learning.data
+def cross_entropy_of(learning: Learning) -> Callable[[Sequence[Work]], StackedLoss]:
+    """Return what gives a cohort's loss, as ``SampleLearner`` wants it."""
 
-    def loss_of(works: Sequence[Work], known: Sequence[Mapping[str, Tensor]]) -> Loss:
-        def loss(module: nn.Module, position: int, index: Tensor, step: int) -> Tensor:
-            client = works[position].client
-            return _loss_on(module, data.train_x[client][index], data.train_y[client][index])
+    def loss_of(works: Sequence[Work]) -> StackedLoss:
+        import torch
+
+        from nmoe_sim.nmoe.losses import cross_entropy, masked_mean
+
+        labels = torch.cat([learning.data.train_y[work.client] for work in works])
+
+        def loss(out_ABC: Tensor, batch: StackedBatch) -> Tensor:
+            return masked_mean(cross_entropy(out_ABC, labels[batch.rows_AB]), batch.mask_AB)
 
         return loss
 

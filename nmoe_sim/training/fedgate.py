@@ -23,7 +23,7 @@ from nmoe_sim.training.clock import StageClock, Steps
 from nmoe_sim.training.exchange import Exchange
 from nmoe_sim.training.federation.federation import RoundCosts
 from nmoe_sim.training.federation.history import Attempt, History, Work
-from nmoe_sim.training.federation.learners import HeadLearner
+from nmoe_sim.training.federation.learners import SampleLearner
 from nmoe_sim.training.federation.memory import Memory, Outcome, whole
 from nmoe_sim.training.federation.stage import FederatedStage
 from nmoe_sim.training.learning import Learning, checked_values, is_evaluated
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from nmoe_sim.engine.topology import Topology
     from nmoe_sim.nmoe.losses import FixedExperts
-    from nmoe_sim.nmoe.stacked import HeadBatch, HeadLoss
+    from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss
     from nmoe_sim.nmoe.values import Checkpoint
 
 STAGE = "gate"
@@ -202,12 +202,13 @@ class FedGate(FederatedStage):
             STAGE,
             f"stage 3: gate ({self.title})",
             history,
-            HeadLearner(
+            SampleLearner(
                 learning,
                 STAGE,
                 self.optimizer,
                 self.rounds,
                 self._head(learning),
+                learning.train_h,
                 self._losses(learning),
             ),
             [learning.gate.state_dict()] * len(clients),
@@ -221,20 +222,20 @@ class FedGate(FederatedStage):
         """Return the module that is trained, with the gate's parameters; its loss sees what it returns."""
         return learning.gate
 
-    def _losses(self, learning: Learning) -> Callable[[Sequence[Work]], HeadLoss]:
+    def _losses(self, learning: Learning) -> Callable[[Sequence[Work]], StackedLoss]:
         """Return what gives a cohort's loss: the mixture's own, with noise on the scores, and the regularisers."""
         from nmoe_sim.nmoe.channel_gate import Draws
         from nmoe_sim.nmoe.losses import FixedExperts, masked_mean
 
         experts, top_k = self._experts(learning), self.mixture_size(learning.model.top_k, len(learning.clients))
 
-        def loss_of(works: Sequence[Work]) -> HeadLoss:
+        def loss_of(works: Sequence[Work]) -> StackedLoss:
             clients = [work.client for work in works]
             draws = Draws(learning.simulation.streams, clients, [work.counter for work in works])
             available_WN = self.available(learning, works)
             fixed = FixedExperts.cat([experts[client] for client in clients])
 
-            def loss(out_ABN: Tensor, batch: HeadBatch) -> Tensor:
+            def loss(out_ABN: Tensor, batch: StackedBatch) -> Tensor:
                 scores_ABN = draws.noisy_scores(out_ABN, self.noise_std, available_WN, batch)
                 loss_A = masked_mean(fixed.loss(scores_ABN, batch.rows_AB, top_k), batch.mask_AB)
                 return loss_A + self.regularisers(scores_ABN, top_k, batch.mask_AB)

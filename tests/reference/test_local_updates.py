@@ -62,7 +62,9 @@ def by_heads(states, plans, optimizer, lr_scale, proximal, offsets):
     options = {"lr_scale": lr_scale, "proximal": pull, "offsets": offsets and cohort.stack(offsets)}
     inputs = [torch.from_numpy(x) for x in X]
     head = nn.Linear(3, 1).double()
-    return cohort.unstack(stacked.train_heads(head, cohort.stack(states), inputs, plans, loss, optimizer, **options)[0])
+    return cohort.unstack(
+        stacked.train_stacked(head, cohort.stack(states), inputs, plans, loss, optimizer, **options)[0]
+    )
 
 
 STRATEGIES = pytest.mark.parametrize("train", [by_modules, by_heads], ids=["modules", "heads"])

@@ -53,7 +53,7 @@ def by_cohort(template, states, inputs, labels, plans, optimizer, **kwargs):
     def loss(out, batch):
         return losses.masked_mean(losses.cross_entropy(out, table[batch.rows_AB]), batch.mask_AB)
 
-    return stacked.train_heads(template, cohort.stack(states), inputs, plans, loss, optimizer, **kwargs)
+    return stacked.train_stacked(template, cohort.stack(states), inputs, plans, loss, optimizer, **kwargs)
 
 
 TEMPLATES = {
@@ -192,7 +192,7 @@ def test_values_are_computed_on_one_thread_in_every_worker():
 
 def test_heads_with_buffers_are_refused():
     with pytest.raises(ValueError, match="train it with train_modules"):
-        stacked.train_heads(nn.BatchNorm1d(3), {}, [], [], lambda out, batch: out, Optimizer())
+        stacked.train_stacked(nn.BatchNorm1d(3), {}, [], [], lambda out, batch: out, Optimizer())
 
 
 def test_values_do_not_depend_on_the_threads_torch_would_use():

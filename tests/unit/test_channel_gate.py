@@ -32,7 +32,7 @@ from nmoe_sim.nmoe.experts import MlpExpert
 from nmoe_sim.nmoe.gates import MlpGate
 from nmoe_sim.nmoe.losses import FixedExperts, load_balance_loss, masked_mean, mixture_loss
 from nmoe_sim.nmoe.optimizer import Optimizer
-from nmoe_sim.nmoe.stacked import HeadBatch, train_heads
+from nmoe_sim.nmoe.stacked import StackedBatch, train_stacked
 from nmoe_sim.nmoe.stacked_forward import stacked_forward
 from nmoe_sim.rng import RandomStreams
 
@@ -45,11 +45,11 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def batch(clients: list[int], widths: list[int], step: int = 0) -> HeadBatch:
+def batch(clients: list[int], widths: list[int], step: int = 0) -> StackedBatch:
     mask = torch.arange(max(widths)) < torch.tensor(widths)[:, None]
     index = torch.arange(max(widths)).expand(len(clients), -1)
     rows = index + 10 * torch.arange(len(clients))[:, None]
-    return HeadBatch(step, torch.tensor(clients), index, rows, mask)
+    return StackedBatch(step, torch.tensor(clients), rows, mask)
 
 
 # --- scores ------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_scores_in_training_are_those_at_a_request():
     h_ABD = torch.randn(2, 5, NUM_FEATURES, generator=generator(3))
     snr_db = 20 * np.random.default_rng(4).normal(size=(2, 5, NUM_EXPERTS))
     snr_db[0, 0, 0], snr_db[1, 2, 3] = np.inf, -np.inf
-    out_ABM = stacked_forward(ChannelHead(gates[0]), stack([gate.state_dict() for gate in gates]), h_ABD)
+    out_ABM = stacked_forward(ChannelHead(gates[0]))(stack([gate.state_dict() for gate in gates]), h_ABD)
     trained = scores_on_channels(GATE, out_ABM, snr_db)
     for i, gate in enumerate(gates):
         at_request = gate(h_ABD[i]).detach().numpy() + channel_scores(GATE, gate.state_dict())(snr_db[i])
@@ -191,7 +191,7 @@ def trained(loss: ChannelLoss, rounds: int = 60) -> Any:
         now = Draws(STREAMS, [0, 1], [number, number])
         plans = [batches(10, batch_size=None, epochs=1, rng=np.random.default_rng(number))] * 2
         replaced = ChannelLoss(**{**loss.__dict__, "draws": now})
-        stacked, _ = train_heads(ChannelHead(gate), stacked, h, plans, replaced, optimizer)
+        stacked, _ = train_stacked(ChannelHead(gate), stacked, h, plans, replaced, optimizer)
     return gate, unstack(stacked)
 
 

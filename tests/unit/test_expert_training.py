@@ -15,7 +15,7 @@ from nmoe_sim.lifecycle import train
 from nmoe_sim.nmoe.cohort import Trained, batches, stack, train_modules, unstack
 from nmoe_sim.nmoe.early_stopping import EarlyStopping
 from nmoe_sim.nmoe.losses import cross_entropy, masked_mean, smoothed_cross_entropy
-from nmoe_sim.nmoe.stacked import train_heads
+from nmoe_sim.nmoe.stacked import train_stacked
 from nmoe_sim.nmoe.threads import one_thread
 from nmoe_sim.preparation import prepare
 
@@ -142,8 +142,8 @@ def test_early_stopping_is_the_same_side_by_side_and_with_little_memory(stopped)
         return cross_entropy(module(x[client][index]), y[client][index]).mean()
 
     early = [watch(), watch()]
-    heads, losses = train_heads(
-        stopped.expert, stack([start] * 3), x, plans, of_heads, optimizer, after=early[0].after_heads
+    heads, losses = train_stacked(
+        stopped.expert, stack([start] * 3), x, plans, of_heads, optimizer, after=early[0].after_stacked
     )
     ended = [
         early[0].outcome(Trained(unstack(heads), losses)),

@@ -122,7 +122,7 @@ def test_a_gate_without_a_local_part_is_its_shared_part():
     assert torch.equal(gate(h), gate.shared(h))
     stacked = {name: torch.stack([tensor, 2 * tensor]) for name, tensor in gate.state_dict().items()}
     expected = torch.stack([gate(h), 2 * gate(h)])
-    torch.testing.assert_close(stacked_forward(gate, stacked, torch.stack([h, h])), expected)
+    torch.testing.assert_close(stacked_forward(gate)(stacked, torch.stack([h, h])), expected)
 
 
 def test_parameters_are_counted_by_building():

@@ -76,4 +76,4 @@ def test_a_stack_computes_what_each_module_does(name):
     x_ABD = torch.randn(3, 7, 6, dtype=torch.float64)
     expected = torch.stack([functional_call(module, state, (x,)) for state, x in zip(states, x_ABD, strict=True)])
     stacked = {key: torch.stack([state[key] for state in states]) for key in states[0]}
-    torch.testing.assert_close(stacked_forward(module, stacked, x_ABD), expected)
+    torch.testing.assert_close(stacked_forward(module)(stacked, x_ABD), expected)

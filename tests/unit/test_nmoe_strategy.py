@@ -34,7 +34,46 @@ MODELS = {
     "mlp": lambda: with_head(MlpExtractor(hidden=(33,), num_features=7)),
     "cnn": lambda: with_head(CnnExtractor(channels=(4, 8), num_features=7)),
     "resnet": lambda: with_head(ResNetExtractor()),
+    "tied": lambda: nn.Sequential(nn.Flatten(), linear(64, 4, generator()), Twice()),
+    "padded": lambda: nn.Sequential(nn.Flatten(), linear(64, 4, generator()), Padded()),
+    "scaled": lambda: nn.Sequential(nn.Flatten(), linear(64, 4, generator()), Scaled()),
 }
+
+
+class Twice(nn.Module):
+    """Uses its weights in two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = linear(4, 4, generator()), linear(4, 4, generator())
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+class Padded(nn.Module):
+    """Writes into a tensor of its own, which ``torch.func.vmap`` refuses."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = linear(5, 4, generator())
+
+    def forward(self, x):
+        wider = torch.zeros(len(x), 5, device=x.device, dtype=x.dtype)
+        wider[:, :4] = x
+        return self.layer(wider)
+
+
+class Scaled(nn.Module):
+    """Has a forward of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.scale = linear(4, 4, generator()), nn.Parameter(torch.full((4,), 2.0))
+
+    def forward(self, x):
+        return self.scale * self.layer(x)
 
 
 def arguments(name, optimizer, dtype=torch.float32):
@@ -64,20 +103,23 @@ def assert_same_bits(a, b):
 
 
 @pytest.mark.parametrize(
-    ("module", "expected"),
+    ("module", "shape", "expected"),
     [
-        (MlpExpert().build(16, 4, generator()), "stacked"),
-        (MlpGate().build(16, 4, generator()), "stacked"),
-        (MODELS["mlp"](), "stacked"),
-        (MODELS["cnn"](), "side_by_side"),
-        (MODELS["resnet"](), "side_by_side"),
-        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), "side_by_side"),
-        (nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 4)), "side_by_side"),
+        (MlpExpert().build(16, 4, generator()), (16,), "stacked"),
+        (MlpGate().build(16, 4, generator()), (16,), "stacked"),
+        (MODELS["mlp"](), SHAPE, "stacked"),
+        (MODELS["cnn"](), SHAPE, "side_by_side"),
+        (MODELS["resnet"](), SHAPE, "side_by_side"),
+        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (4,), "side_by_side"),
+        (nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 4)), (4,), "side_by_side"),
+        (Twice(), (4,), "side_by_side"),
+        (MODELS["padded"](), SHAPE, "side_by_side"),
+        (Scaled(), (4,), "stacked"),
     ],
-    ids=["expert", "gate", "mlp", "cnn", "resnet", "buffers", "frozen"],
+    ids=["expert", "gate", "mlp", "cnn", "resnet", "buffers", "frozen", "tied", "image", "features"],
 )
-def test_the_model_chooses_the_strategy(module, expected):
-    assert strategy(module) == expected
+def test_the_model_chooses_the_strategy(module, shape, expected):
+    assert strategy(module, shape) == expected
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

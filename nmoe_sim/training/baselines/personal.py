@@ -13,7 +13,7 @@ from nmoe_sim.training.extraction import STAGE
 from nmoe_sim.training.fedce import FedCE, cross_entropy_flop, cross_entropy_of
 from nmoe_sim.training.federation.federation import RoundCosts
 from nmoe_sim.training.federation.history import Work
-from nmoe_sim.training.federation.learners import ModuleLearner
+from nmoe_sim.training.federation.learners import SampleLearner
 from nmoe_sim.training.learning import Learning
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ class FedRep(FedPer):
         train_flop = [(head_flop + body_flop) * num_samples for num_samples in learning.data.num_train]
         return replace(super().costs(learning, model), train_flop=train_flop)
 
-    def learner(self, learning: Learning, model: nn.Module) -> ModuleLearner:
+    def learner(self, learning: Learning, model: nn.Module) -> SampleLearner:
         """See ``ExtractorTraining``."""
-        loss_of = cross_entropy_of(learning)
-        return _Learner(learning, STAGE, self.optimizer, self.rounds, model, loss_of, self.head_epochs)
+        images, loss_of = learning.data.train_x, cross_entropy_of(learning)
+        return _Learner(learning, STAGE, self.optimizer, self.rounds, model, images, loss_of, self.head_epochs)
 
 
 def phases(model: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -98,7 +98,7 @@ def phases(model: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 @dataclass
-class _Learner(ModuleLearner):
+class _Learner(SampleLearner):
     """Local training in two phases."""
 
     head_epochs: int

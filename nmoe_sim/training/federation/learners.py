@@ -1,4 +1,4 @@
-"""Local training of the two sorts of models: whole modules, and small heads on cached features."""
+"""Local training by two sorts of losses: of what a model says to samples, and of the model itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from nmoe_sim.nmoe.cohort import Loss, State, Trained
     from nmoe_sim.nmoe.optimizer import Optimizer
-    from nmoe_sim.nmoe.stacked import HeadLoss
+    from nmoe_sim.nmoe.stacked import StackedLoss
     from nmoe_sim.training.learning import Learning
 
 
@@ -67,15 +67,58 @@ def frozen_names(module: nn.Module) -> list[str]:
 
 
 @dataclass
-class ModuleLearner(_OfStage):
-    """Trains whole modules, client by client, any module."""
-
+class _OfModel(_OfStage):
     model: nn.Module
-    loss_of: LossOf
 
     def frozen(self) -> list[str]:
         """See ``Learner``."""
         return frozen_names(self.model)
+
+
+@dataclass
+class SampleLearner(_OfModel):
+    """Trains by a loss of what the model says to clients' samples: images, or features of them.
+
+    How a cohort is computed is ``strategy``'s choice. ``loss_of(works)`` gives the cohort's loss, whose clients are
+    positions in ``works``.
+    """
+
+    inputs: Sequence[Tensor]
+    """Each client's samples."""
+    loss_of: Callable[[Sequence[Work]], StackedLoss]
+
+    def train(
+        self,
+        works: Sequence[Work],
+        states: Sequence[State],
+        *,
+        proximal: Mapping[str, float],
+        offsets: Sequence[State] | None,
+        known: Sequence[Mapping[str, Tensor]],
+    ) -> Trained:
+        """See ``Learner``."""
+        from nmoe_sim.nmoe.strategy import train_cohort
+
+        return train_cohort(
+            self.model,
+            states,
+            [self.inputs[work.client] for work in works],
+            plans(self.learning, self.stage, self.optimizer, works),
+            self.loss_of(works),
+            self.optimizer,
+            lr_scale=self._lr_scale(works),
+            proximal=proximal,
+            offsets=offsets,
+            workers=self.learning.workers,
+            memory_bytes=self.learning.scenario.training.memory_bytes,
+        )
+
+
+@dataclass
+class ModuleLearner(_OfModel):
+    """Trains by a loss that calls the model itself, such as on random views; clients are side by side."""
+
+    loss_of: LossOf
 
     def train(
         self,
@@ -102,45 +145,4 @@ class ModuleLearner(_OfStage):
             workers=affordable_workers(self.model, shape, batches, self.optimizer, learning.workers, memory_bytes),
             proximal=proximal,
             offsets=offsets,
-        )
-
-
-@dataclass
-class HeadLearner(_OfStage):
-    """Trains heads on cached features, a cohort at once.
-
-    ``loss_of(works)`` gives the cohort's loss, whose clients are positions in ``works``.
-    """
-
-    head: nn.Module
-    loss_of: Callable[[Sequence[Work]], HeadLoss]
-
-    def frozen(self) -> list[str]:
-        """See ``Learner``."""
-        return frozen_names(self.head)
-
-    def train(
-        self,
-        works: Sequence[Work],
-        states: Sequence[State],
-        *,
-        proximal: Mapping[str, float],
-        offsets: Sequence[State] | None,
-        known: Sequence[Mapping[str, Tensor]],
-    ) -> Trained:
-        """See ``Learner``."""
-        from nmoe_sim.nmoe.strategy import train_cohort
-
-        return train_cohort(
-            self.head,
-            states,
-            [self.learning.train_h[work.client] for work in works],
-            plans(self.learning, self.stage, self.optimizer, works),
-            self.loss_of(works),
-            self.optimizer,
-            lr_scale=self._lr_scale(works),
-            proximal=proximal,
-            offsets=offsets,
-            workers=self.learning.workers,
-            memory_bytes=self.learning.scenario.training.memory_bytes,
         )
