@@ -74,8 +74,9 @@ def prepare(
 def model_parts(scenario: Scenario) -> dict[str, Any]:
     """Return the settings of the model that each training stage's values depend on, as JSON values."""
     model = resolve_spec(model_of(scenario), portable=True)
+    heads_too = scenario.training.extractor.trains_experts
     return {
-        "extractor": model["extractor"],
+        "extractor": [model["extractor"], model["expert"]] if heads_too else model["extractor"],
         "experts": model["expert"],
         "gate": {key: value for key, value in model.items() if key not in ("extractor", "expert")},
     }

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 SEPARATOR = "|"
 Tree = dict[str, Any]
-"""Nested dicts with tensors as leaves; an empty dict leaves no trace."""
+"""Nested dicts with tensors as leaves."""
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
-    """Return the leaves by path."""
+    """Return the leaves by path; of an empty dict an empty tensor, by a path that ends with the separator."""
     flat: dict[str, Tensor] = {}
     for name, value in tree.items():
-        if isinstance(value, Mapping):
+        if not isinstance(value, Mapping):
+            flat[f"{prefix}{name}"] = value
+        elif value:
             flat.update(flatten(value, f"{prefix}{name}{SEPARATOR}"))
         else:
-            flat[f"{prefix}{name}"] = value
+            flat[f"{prefix}{name}{SEPARATOR}"] = torch.empty(0)
     return flat
 
 
@@ -31,5 +34,6 @@ def unflatten(flat: Mapping[str, Tensor]) -> Tree:
         place = tree
         for folder in folders:
             place = place.setdefault(folder, {})
-        place[name] = tensor
+        if name:
+            place[name] = tensor
     return tree

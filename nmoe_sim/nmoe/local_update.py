@@ -74,7 +74,8 @@ class FedProx(LocalUpdateSpec):
     """FedProx: a client minimises f_i(w) + μ/2 ‖w − w_t‖², where w_t is what it received.
 
     The term is part of the objective, so its gradient μ (w − w_t) counts where ``optimizer.clip_norm`` clips. It is
-    over all trainable parameters. Left out: γ-inexactness; how many epochs a client makes is the optimiser's.
+    over the trainable parameters that are synchronised. Left out: γ-inexactness; how many epochs a client makes is
+    the optimiser's.
 
     Source: Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020, arXiv 1812.06127, Algorithm 2.
     """

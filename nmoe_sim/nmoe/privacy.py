@@ -52,7 +52,7 @@ class PrivacySpec(Spec):
         """
 
     @abstractmethod
-    def epsilon(self, rounds: int, sampling_rate: float) -> float:
+    def epsilon(self, rounds: int, sampling_rate: float, beside: float = math.inf) -> float:
         """Return ε after so many rounds.
 
         Parameters
@@ -61,6 +61,9 @@ class PrivacySpec(Spec):
             Means released. Where rounds differ between clients: the most that one client may be in.
         sampling_rate : float
             Chance of a client to be in a round, independently of all others; 1 for any other selection.
+        beside : float
+            Noise multiplier, for a whole client, of what each tells beside its update and others' updates depend on;
+            infinite: nothing.
         """
 
 
@@ -77,21 +80,21 @@ class NoPrivacy(PrivacySpec):
         """See the base class."""
         return mean
 
-    def epsilon(self, rounds: int, sampling_rate: float) -> float:
+    def epsilon(self, rounds: int, sampling_rate: float, beside: float = math.inf) -> float:
         """See the base class."""
         return math.inf
 
 
 class DpFedAvg(PrivacySpec):
-    """DP-FedAvg: one client more or less hardly changes the models that the server sends out.
+    """DP-FedAvg: what one client sends hardly changes the models that the server sends out.
 
     Each update is clipped as a whole (flat clipping), Δ_i min(1, S / ‖Δ_i‖), and the mean gets noise:
 
         Δ = (1/m) Σ_i clip(Δ_i) + N(0, (z S / m)² I)
 
     All clients weigh the same, and m is a constant, fixed before the round: the number of clients that the
-    selection takes (of a random number the expected one, rounded up), not the number that came. Then adding or
-    removing a client moves the sum by at most S, and ε is that of Gaussian mechanisms of noise multiplier z. The
+    selection takes (of a random number the expected one, rounded up), not the number that came. Then zeros in place
+    of what a client sends move the sum by at most S, and ε is that of Gaussian mechanisms of noise multiplier z. The
     server is trusted: it sees every update. Left out: clipping by layer, weights by data with a cap, adaptive S, the
     attacks on floating-point noise.
 
@@ -147,9 +150,33 @@ class DpFedAvg(PrivacySpec):
             for name, tensor in mean.items()
         }
 
-    def epsilon(self, rounds: int, sampling_rate: float) -> float:
-        """See the base class. Neighbours: all clients' data, with or without one client."""
-        return gaussian_epsilon(self.noise_multiplier, self.delta, rounds, sampling_rate)
+    def epsilon(self, rounds: int, sampling_rate: float, beside: float = math.inf) -> float:
+        """See the base class. Neighbours: what one client sends, or zeros in its place.
+
+        Two Gaussian mechanisms in a round, of noise multipliers z and r, are one of 1/√(1/z² + 1/r²). Sampling then
+        isn't counted: what is told beside is sent by name.
+        """
+        if math.isinf(beside):
+            return gaussian_epsilon(self.noise_multiplier, self.delta, rounds, sampling_rate)
+        z = self.noise_multiplier
+        both = z * beside / math.hypot(z, beside) if z else 0.0
+        return gaussian_epsilon(both, self.delta, rounds)
+
+
+def matrix_multiplier(noise_std: float, mu: float) -> float:
+    """Return the noise multiplier of a correlation matrix for a whole client, σ / μ.
+
+    Neighbours: the client's matrix R, or zeros in its place. R is positive semidefinite, so that its upper triangle
+    has a norm of at most ‖R‖_F ≤ tr R ≤ μ, whatever the client's number of samples.
+
+    Parameters
+    ----------
+    noise_std : float
+        Standard deviation σ of the noise on each entry of the upper triangle.
+    mu : float
+        Largest squared norm of a projector output.
+    """
+    return noise_std / mu
 
 
 def matrix_sensitivity(mu: float, num_samples: int) -> float:

@@ -69,7 +69,7 @@ class LocalTraining(Stage):
     """Share of a client's samples that it validates on, rounded down, drawn by the seed; used with ``patience``."""
     start: Literal["fresh", "head"] = "fresh"
     """First weights: the same drawn ones for all, or those of the head that stage 1 trained on the extractor. A head
-    that was averaged comes from the server first."""
+    that was averaged comes from the server first, and a client that can't train has drawn weights instead."""
 
     @model_validator(mode="after")
     def _schedule_has_rounds(self) -> LocalTraining:
@@ -126,14 +126,13 @@ class LocalTraining(Stage):
         assert isinstance(history, _History)
         present = history.present
         trained = history.trained if history.trained is not None else self._trained(learning, present)
-        # those who came home with it: a client that went down while it trained keeps its first weights
+        # those who came home with it: a client that went down while it trained keeps what it had before
         learning.store.depend_on({"trained": [work.client for work in history.works]})
         device = learning.data.test_x.device
-        states = learning.expert.state_dict()
-        experts = [states] * len(learning.clients)
+        experts = [self._untrained(learning, client) for client in range(len(learning.clients))]
         for work in history.works:
             place = present.index(work.client)
-            experts[work.client] = {name: trained[name][place].to(device) for name in states}
+            experts[work.client] = {name: trained[name][place].to(device) for name in experts[work.client]}
         keep_experts(learning, experts)
         losses = [trained["losses"][present.index(work.client)].item() for work in history.works]
         learning.record_rounds(STAGE, history, losses)
@@ -212,6 +211,11 @@ class LocalTraining(Stage):
 
     def _start(self, learning: Learning, client: int) -> State:
         return learning.heads[client] if self.start == "head" else learning.expert.state_dict()
+
+    def _untrained(self, learning: Learning, client: int) -> State:
+        """Return the expert of a client that didn't train: its own head, if it has one and would have begun with it."""
+        heads_travel = learning.scenario.training.extractor.heads_travel
+        return learning.expert.state_dict() if heads_travel else self._start(learning, client)
 
     def _loss(self, labels: Sequence[Tensor]) -> StackedLoss:
         import torch

@@ -88,7 +88,7 @@ class FedSC(Spectral):
         report = Report(
             n_bytes=4 * values,
             flop=[sample_flop * self.correlation_passes * n for n in learning.data.num_train],
-            mean_flop=average_flop(values, 2),
+            mean_flop=average_flop(values, 1),
             kind="correlation",
         )
         return replace(super().costs(learning, model), report=report)
@@ -112,6 +112,13 @@ class FedSC(Spectral):
             default=0.0,
         )
         return spent
+
+    @property
+    def report_multiplier(self) -> float:
+        """See ``FederatedStage``."""
+        from nmoe_sim.nmoe.privacy import matrix_multiplier
+
+        return matrix_multiplier(self.correlation_noise_std, self.mu)
 
     def learner(self, learning: Learning, model: nn.Module) -> ModuleLearner:
         """See ``ExtractorTraining``."""

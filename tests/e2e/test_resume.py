@@ -33,14 +33,25 @@ PROTOCOLS = {
     "fedper": {"kind": "fedper", "selection": {"kind": "random", "share": 0.5}},
     "many_gossip": {"kind": "fedsc", "protocol": {"kind": "gossip"}},
 }
+LOCAL_GATES = {
+    "asynchronous": {"kind": "fedgate", "synchronise": "none", "protocol": {"kind": "asynchronous"}},
+    "deadline": {
+        "kind": "fedgate",
+        "synchronise": "none",
+        "protocol": {"kind": "deadline", "deadline_s": 0.005, "late": "keep"},
+    },
+    "ran_gate": {"kind": "ran_gate", "protocol": {"kind": "buffered"}},
+}
+"""Nothing of them moves, so that what is under way is nothing, and must not be forgotten."""
 
 
 class Killed(BaseException):
     """As if the machine went off."""
 
 
-def scenario(extractor, num_devices=4):
+def scenario(extractor, num_devices=4, gate=None):
     training = {**SMALL["training"], "extractor": {**SMALL["training"]["extractor"], **extractor}}
+    training["gate"] = {**training["gate"], **(gate or {})}
     topology = {**SMALL["topology"], "num_devices": num_devices}
     return build_scenario({**SMALL, "topology": topology, "training": training})
 
@@ -72,6 +83,28 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(name, tmp_path, monkeyp
     # no step was computed twice
     num_stage_1 = 4
     assert saved == [*range(1, num_stage_1 + 1 + (5 if "gossip" in name else 0)), 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", LOCAL_GATES)
+def test_gates_that_stay_at_home_go_on_after_every_step(name, tmp_path, monkeypatch):
+    one = scenario({}, gate=LOCAL_GATES[name])
+    whole = run(one, tmp_path / "whole")
+    save = Checkpoint.save
+
+    def save_and_die(self, steps_done, tensors):
+        save(self, steps_done, tensors)
+        raise Killed
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_die)
+    num_kills = 0
+    while True:
+        try:
+            resumed = run(one, tmp_path / "killed", resume=True)
+            break
+        except Killed:
+            num_kills += 1
+    assert num_kills == 4 + 3
+    assert digests(resumed.path) == digests(whole.path)
 
 
 def test_resume_starts_where_nothing_is_and_leaves_a_finished_run_alone(tmp_path):

@@ -44,6 +44,16 @@ class Quadratic(Learner):
         return STEPS
 
 
+class WithOwnPart(Quadratic):
+    """Counts in a part of the client's own how often it has trained."""
+
+    def train(self, works, states, **rest):
+        trained = super().train(works, states, **rest)
+        for new, old in zip(trained.states, states, strict=True):
+            new["own"] = old["own"] + 1
+        return trained
+
+
 class Stage(FederatedStage):
     kind = "quadratic"
 
@@ -88,6 +98,53 @@ def test_late_updates_count_as_changes_of_what_they_started_from():
     x1 = (0.5 * y[0] + 0.3 * y[1]) / 0.8
     x2 = x1 + (0.2 * (y[2] - x0) + 0.5 * (local(x1, CENTRES[0]) - x1)) / 0.7
     assert replayed(history).models["server"]["w"].numpy() == pytest.approx(x2, abs=1e-12)
+
+
+def test_a_clients_own_part_is_seen_from_the_version_on_that_its_update_is_in():
+    # client 2's update arrives with the third version, client 0's third work never
+    history = History(
+        works=[Work(0, 0, 0), Work(2, 0, 0), Work(0, 1, 1), Work(0, 2, 2)],
+        steps=[Step("add", (Arrival(0),)), Step("add", (Arrival(2),)), Step("add", (Arrival(1),))],
+    )
+    seen = []
+
+    def evaluate(version, memory):
+        seen.append([int(memory.own(client)["own"]) for client in range(3)])
+        return {}
+
+    replay = Replay(
+        stage(protocol=Buffered(buffer=1)),
+        "extractor",
+        WithOwnPart(),
+        WEIGHTS,
+        RandomStreams(0),
+        evaluate,
+        lambda: None,
+    )
+    start = [{"w": torch.zeros(2, dtype=torch.float64), "own": torch.zeros(1)}] * len(CENTRES)
+    memory = replay.run(history, start, ["w"], Checkpoint(None))
+    assert seen == [[1, 0, 0], [2, 0, 0], [3, 0, 1]]
+    assert memory.own_under_way == {}
+
+
+def test_who_begins_again_has_what_it_trained_before():
+    # both of client 0's works start from version 0, and both arrive with version 1's successor
+    history = History(
+        works=[Work(0, 0, 0), Work(0, 0, 1), Work(1, 0, 0)],
+        steps=[Step("add", (Arrival(2),)), Step("add", (Arrival(0), Arrival(1)))],
+    )
+    replay = Replay(
+        stage(protocol=Buffered(buffer=1)),
+        "extractor",
+        WithOwnPart(),
+        WEIGHTS,
+        RandomStreams(0),
+        lambda *_: {},
+        lambda: None,
+    )
+    start = [{"w": torch.zeros(2, dtype=torch.float64), "own": torch.zeros(1)}] * len(CENTRES)
+    memory = replay.run(history, start, ["w"], Checkpoint(None))
+    assert [int(memory.own(client)["own"]) for client in range(3)] == [2, 1, 0]
 
 
 def test_fedasync_mixes_models():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nmoe_sim.nmoe.privacy import matrix_epsilon, matrix_noise_std, matrix_sensitivity
+from nmoe_sim.nmoe.privacy import matrix_epsilon, matrix_multiplier, matrix_noise_std, matrix_sensitivity
 from nmoe_sim.nmoe.spectral import add_symmetric_noise, clip_rows, correlation
 from nmoe_sim.nmoe.threads import one_thread
 
@@ -104,3 +104,15 @@ def test_noise_is_calibrated_to_epsilon_and_back():
         assert matrix_epsilon(noise_std, MU, num_samples, rounds, 1e-5) == pytest.approx(epsilon, rel=1e-6)
     assert matrix_epsilon(0.0, MU, 100, 5, 1e-5) == math.inf
     assert matrix_epsilon(1.0, MU, 100, 0, 1e-5) == 0.0
+
+
+@pytest.mark.parametrize("num_samples", [1, 6])
+def test_a_whole_client_moves_its_matrix_by_mu_at_most_and_nearly_does(num_samples):
+    """Zeros in its place: the triangle's norm itself, which is largest where all outputs are one axis."""
+    draws, sensitivity = torch.Generator().manual_seed(4), 1.0 / matrix_multiplier(1.0, MU)
+    for scale in (0.1, 1.0, 10.0):
+        views = scale * torch.randn(50, 3, 2, num_samples, 4, generator=draws, dtype=torch.float64)
+        assert max(triangle(matrix_of(passes)).norm().item() for passes in views) <= sensitivity * (1 + 1e-12)
+    along = torch.zeros(3, 2, num_samples, 4, dtype=torch.float64)
+    along[..., 0] = 100.0
+    assert triangle(matrix_of(along)).norm().item() == pytest.approx(sensitivity)

@@ -264,3 +264,20 @@ def test_a_client_that_is_away_is_not_trained(tmp_path, patience):
     )
     for client in (0, 2):
         torch.testing.assert_close(learning.experts[client], everybody.experts[client], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "extractor", [{"kind": "fedper"}, {"kind": "fedce", "head": "expert"}], ids=["own", "server's"]
+)
+def test_who_goes_away_in_training_keeps_its_own_head(tmp_path, extractor):
+    changes = {"training.extractor": {"rounds": 2, **extractor}, "training.experts.start": "head"}
+    jobs = table(trained(changes), "compute")
+    t_down_s = jobs[(jobs["device"] == "dev1") & (jobs["kind"] == "features")]["t_start_s"].item()
+    outages = tmp_path / "outages.csv"
+    outages.write_text(f"device,t_down_s,t_up_s\ndev1,{t_down_s},1000\n")
+    learning = trained({**changes, "faults": {"kind": "trace", "file": str(outages)}})
+    assert table(learning, "rounds").set_index("client").at["dev1", "reason"] == "churn"
+    drawn = learning.expert.state_dict()
+    expected = learning.heads[1] if extractor["kind"] == "fedper" else drawn
+    assert not torch.equal(learning.heads[1]["0.weight"], drawn["0.weight"])
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in learning.experts[1].items())

@@ -15,6 +15,7 @@ from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.engine.topology import Topology
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.training.clock import StageClock
+from nmoe_sim.training.federation.protocols import OverSelection
 from nmoe_sim.training.federation.selection import (
     AllClients,
     Candidates,
@@ -113,3 +114,13 @@ def test_energy_aware_takes_the_fullest_batteries_and_who_is_on_mains_first() ->
 def test_ties_of_energy_are_drawn() -> None:
     firsts = {chosen(EnergyAware(), number, of=clock())[0] for number in range(40)}
     assert firsts == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(("share", "num_clients", "expected"), [(0.07, 100, 7), (0.28, 25, 7), (0.55, 100, 55)])
+def test_a_share_that_is_a_whole_number_of_clients_takes_that_number(share, num_clients, expected) -> None:
+    assert RandomClients(share=share).number(num_clients) == expected
+    assert RandomClients(share=share + 0.001).number(num_clients) == expected + 1
+
+
+def test_over_selection_asks_for_no_more_than_it_says() -> None:
+    assert OverSelection(spare=0.1).asked(RandomClients(share=0.1), 100) == 11

@@ -70,6 +70,15 @@ def test_what_is_shared_and_what_is_not(tmp_path):
         assert len(loaded) == expected, changes
 
 
+def test_a_head_like_an_expert_is_part_of_stage_1(tmp_path):
+    """Its architecture is ``model.expert``, which other trainings of stage 1 don't depend on."""
+    for head, expected in (("linear", ["extractor"]), ("expert", [])):
+        changes = {"training__extractor__head": head, "training__experts__start": "fresh"}
+        outcome(scenario(**changes), tmp_path / head)
+        _, loaded = outcome(scenario(model__expert__hidden=[5], **changes), tmp_path / head)
+        assert loaded == expected
+
+
 def test_the_key_holds_everything_given(tmp_path):
     def key(data="d", version="1", stage="s", model=None, settings=None, dtype=torch.float32) -> str:
         torch.set_default_dtype(dtype)

@@ -100,7 +100,7 @@ class Centralised(Stage):
         if not clients:
             raise RunError("no client's data reached the server, so there is nothing to train on; see the table rounds")
         parts = {"experts": len(learning.clients), "top_k": model.top_k, "combine": model.combine}
-        settings = {**settings_of(self, model.expert, model.gate), **parts, "clients": clients}
+        settings = {**settings_of(self, model.gate), **parts, "clients": clients}
         values = learning.store.compute(
             STAGE,
             settings,

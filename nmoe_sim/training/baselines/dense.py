@@ -15,7 +15,8 @@ class Dense(FedCE):
     The head is a perceptron of as many hidden layers as an expert has (one, if it has none, or isn't a
     perceptron), all widths an expert's times one factor; ``nmoe_sim.nmoe.reshaped.dense_expert`` finds the one that
     comes nearest. ``nmoe-sim check --cost`` tells the bytes it has, as those of an expert. Every client ends
-    with the same model, answers its own requests by it, and sends nothing. It holds and computes the whole head
+    with the same model (under gossip with the mean extractor and a head of its own), answers its own requests by it,
+    and sends nothing. It holds and computes the whole head
     for every sample, where a client of a mixture holds one expert and asks for ``model.top_k``.
     """
 

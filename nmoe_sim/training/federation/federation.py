@@ -38,6 +38,11 @@ class Report:
     kind: str
     """Name of its payloads and jobs in the tables."""
 
+    @property
+    def means_flop(self) -> float:
+        """FLOP of one in the mean of all, and in those of all but each, which go back."""
+        return 2 * self.mean_flop
+
 
 @dataclass(frozen=True)
 class RoundCosts:
@@ -251,7 +256,7 @@ class Federation:
     def aggregate(self, num_updates: int, number: int | None, *, with_reports: bool) -> Steps:
         """Add updates to the mean."""
         report = self.costs.report
-        flop = self.costs.mean_flop + (report.mean_flop if report is not None and with_reports else 0.0)
+        flop = self.costs.mean_flop + (report.means_flop if report is not None and with_reports else 0.0)
         if flop * num_updates:
             yield self.clock.server_job(flop * num_updates, "aggregate", number)
 

@@ -31,6 +31,8 @@ class Memory:
     """The server's model that updates under way started from, by version."""
     trained: dict[str, State] = field(default_factory=dict)
     """What each update under way brings, by work: the model as the server will see it."""
+    own_under_way: dict[str, State] = field(default_factory=dict)
+    """What a client's own part has become when an update under way arrives, by work."""
     reports: dict[str, State] = field(default_factory=dict)
     """The report that travels with it; without a server each client's last."""
     known: dict[str, State] = field(default_factory=dict)
@@ -56,10 +58,18 @@ class Memory:
         """Return the rest of a client's model; it may have no tensors."""
         return self.personal.get(str(client), {})
 
-    def keep_personal(self, client: str, state: State) -> None:
-        """Keep what a client trained of its own part."""
-        if client in self.personal:
-            self.personal[client] = {name: state[name] for name in self.personal[client]}
+    def keep_own(self, client: int, state: State, under_way: int | None) -> None:
+        """Keep what a client trained of its own part; ``under_way`` is a work that isn't over yet, if it is one."""
+        if own := {name: state[name] for name in self.own(client)}:
+            if under_way is None:
+                self.personal[str(client)] = own
+            else:
+                self.own_under_way[str(under_way)] = own
+
+    def end_work(self, client: int, work: int) -> None:
+        """Let a client have what it trained of its own part, if it hasn't yet."""
+        if (own := self.own_under_way.pop(str(work), None)) is not None:
+            self.personal[str(client)] = own
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by path."""

@@ -119,7 +119,7 @@ class Replay:
         memory = self._begin(initial, synchronised) if tensors is None else Memory.of(tensors, device)
         aggregation = Aggregation(self.stage, self.stage_name, self.weights, self.streams, self._frozen)
         cohorts = history.works_from()
-        pending = {arrival.work for step in history.steps[done:] for arrival in step.arrivals}
+        arrives = {arrival.work: version for version, step in enumerate(history.steps) for arrival in step.arrivals}
         for version in range(done, len(history.steps)):
             step = history.steps[version]
             for reporter in step.reports:  # before anybody trains
@@ -127,8 +127,10 @@ class Replay:
                 report = self.learner.report(Work(reporter, version, version), state)
                 memory.known.setdefault(SERVER, {})[str(reporter)] = report
             for cohort in _cohorts(history.works, cohorts[version]):
-                self._train(history, version, cohort, step, memory, pending)
+                self._train(history, version, cohort, step, memory, arrives)
             aggregation.take(history, version, memory)
+            for arrival in step.arrivals:
+                memory.end_work(history.works[arrival.work].client, arrival.work)
             for metric, value in self.evaluate(version, memory).items():
                 memory.curves.setdefault(metric, {})[str(version)] = _scalar(value)
             checkpoint.save(version + 1, memory.tensors())
@@ -164,10 +166,22 @@ class Replay:
     # --- local training --------------------------------------------------------------------------------
 
     def _train(
-        self, history: History, version: int, cohort: Sequence[int], step: Step, memory: Memory, pending: set[int]
+        self,
+        history: History,
+        version: int,
+        cohort: Sequence[int],
+        step: Step,
+        memory: Memory,
+        arrives: Mapping[int, int],
     ) -> None:
-        """Let clients, each of them once, report and train from this version."""
+        """Let clients, each of them once, report and train from this version.
+
+        ``arrives`` tells the step that each update is in, if it is in any.
+        """
         works = [history.works[position] for position in cohort]
+        for work in works:  # who begins again is through with what it did before
+            for before in [int(key) for key in memory.own_under_way if history.works[int(key)].client == work.client]:
+                memory.end_work(work.client, before)
         received = [memory.model(self._holder(work.client)) for work in works]
         states = [{**shared, **memory.own(work.client)} for shared, work in zip(received, works, strict=True)]
         known = [by_number(memory.known.get(self._holder(work.client), {})) for work in works]
@@ -175,7 +189,7 @@ class Replay:
             for position, work, state in zip(cohort, works, states, strict=True):
                 if not self.stage.protocol.has_server:
                     memory.reports[str(work.client)] = {"report": self.learner.report(work, state)}
-                elif position in pending:
+                elif position in arrives:
                     memory.reports[str(position)] = {"report": self.learner.report(work, state)}
         update = self.stage.local_update
         offsets = None
@@ -188,9 +202,9 @@ class Replay:
         ):
             client, key = str(work.client), str(position)
             memory.losses[key] = _scalar(loss)
-            memory.keep_personal(client, state)
+            memory.keep_own(work.client, state, position if arrives.get(position, version) > version else None)
             shared = {name: state[name] for name in start}
-            if update.has_variates and position in pending:
+            if update.has_variates and position in arrives:
                 memory.new_variates[key] = update.new_variate(
                     memory.variates[SERVER],
                     memory.variates[client],
@@ -203,7 +217,7 @@ class Replay:
                 memory.models[client] = shared
                 continue
             arriving = self._sent(work, start, shared, memory)
-            if position in pending:
+            if position in arrives:
                 memory.trained[key] = arriving
                 memory.bases[str(version)] = start
 

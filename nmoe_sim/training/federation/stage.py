@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -121,7 +122,12 @@ class FederatedStage(Stage):
         if self.privacy.kind == "none":
             return {}
         rate = self.selection.sampling_rate(len(learning.clients))
-        return {"epsilon": self.privacy.epsilon(version + 1, rate)}
+        return {"epsilon": self.privacy.epsilon(version + 1, rate, self.report_multiplier)}
+
+    @property
+    def report_multiplier(self) -> float:
+        """Return the noise multiplier, for a whole client, of the reports that others' updates depend on."""
+        return math.inf
 
     def settings(self, history: History) -> dict[str, Any]:
         """Return what the stage's values depend on, as JSON values: the history, not what led to it."""

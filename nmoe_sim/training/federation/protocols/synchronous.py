@@ -14,6 +14,7 @@ from nmoe_sim.scenario.quantities import Positive
 from nmoe_sim.training.federation.federation import UNFINISHED, Federation, Running
 from nmoe_sim.training.federation.history import Attempt
 from nmoe_sim.training.federation.protocols.base import ProtocolSpec
+from nmoe_sim.training.federation.selection import rounded_up
 
 if TYPE_CHECKING:
     from nmoe_sim.training.federation.selection import Selection
@@ -40,7 +41,7 @@ class Synchronous(ProtocolSpec):
                 yield env.all_of(told)
                 attempts = [a for a, process in zip(attempts, told, strict=True) if process.value]
                 reports = [attempt.client for attempt in attempts]
-                flop = 2 * federation.costs.report.mean_flop * len(attempts)  # the mean of all, and of all but each
+                flop = federation.costs.report.means_flop * len(attempts)
                 if flop:
                     yield clock.server_job(flop, "aggregate", number)
                 steps = federation.train_after_report
@@ -169,7 +170,7 @@ class OverSelection(_Impatient):
 
     def asked(self, selection: Selection, num_clients: int) -> int | None:
         """See ``_Impatient``."""
-        return min(num_clients, math.ceil((1 + self.spare) * selection.number(num_clients)))
+        return min(num_clients, rounded_up((1 + self.spare) * selection.number(num_clients)))
 
     def taken(self, federation: Federation, arrived: list[Attempt]) -> list[Attempt]:
         """See ``_Impatient``: also of those that arrive at the same time only so many."""
