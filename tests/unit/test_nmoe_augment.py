@@ -94,6 +94,17 @@ def test_shift_and_rotation_stay_in_range():
     torch.testing.assert_close(torch.hypot(x, y), torch.full((200,), 10.0), atol=0.5, rtol=0)
 
 
+def test_an_image_that_is_no_square_turns_as_it_is():
+    dot = torch.zeros(200, 1, 33, 65)
+    dot[..., 16, 32 + 10] = 1
+    rows, columns = torch.meshgrid(torch.arange(33.0), torch.arange(65.0), indexing="ij")
+    view = apply(STILL.model_copy(update={"max_rotation_deg": 80.0}), dot)
+    mass = view.sum((1, 2, 3))
+    x, y = (view[:, 0] * columns).sum((1, 2)) / mass - 32, (view[:, 0] * rows).sum((1, 2)) / mass - 16
+    torch.testing.assert_close(torch.hypot(x, y), torch.full((200,), 10.0), atol=0.5, rtol=0)
+    assert torch.atan2(y, x).rad2deg().abs().max() > 75
+
+
 def test_one_range_leaves_the_draws_of_others_alone():
     x, spec = images(), STILL.model_copy(update={"noise_std": 0.1})
     noise = apply(spec, x) - apply(STILL, x)

@@ -61,8 +61,9 @@ class Affine(Augmentation):
         mirror = 1 - 2 * (flip < self.flip_probability).to(zoom.dtype)
         turn = math.radians(self.max_rotation_deg) * (2 * angle - 1)
         cos, sin = turn.cos() * zoom, turn.sin() * zoom
+        aspect = x_BCHW.shape[2] / x_BCHW.shape[3]  # of these coordinates, in which only a square turns as it is
         dx, dy = (2 * self.max_shift * (2 * s - 1) for s in (shift_x, shift_y))
-        map_B23 = torch.stack([mirror * cos, -sin, dx, mirror * sin, cos, dy]).T.reshape(b, 2, 3)
+        map_B23 = torch.stack([mirror * cos, -sin * aspect, dx, mirror * sin / aspect, cos, dy]).T.reshape(b, 2, 3)
         grid = affine_grid(map_B23, list(x_BCHW.shape), align_corners=False)
         moved = grid_sample(x_BCHW, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
