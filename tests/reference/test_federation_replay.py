@@ -3,89 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from quadratics import CENTRES, LR, STEPS, WEIGHTS, Quadratic, local, replayed
 
-from nmoe_sim.nmoe.cohort import Trained
-from nmoe_sim.nmoe.compression import NoCompression
-from nmoe_sim.nmoe.local_update import Scaffold, Sgd
-from nmoe_sim.nmoe.optimizer import Optimizer
-from nmoe_sim.nmoe.privacy import NoPrivacy
-from nmoe_sim.nmoe.server_update import Average, FedAdam
-from nmoe_sim.nmoe.values import Checkpoint
-from nmoe_sim.rng import RandomStreams
+from nmoe_sim.nmoe.local_update import Scaffold
+from nmoe_sim.nmoe.server_update import FedAdam
 from nmoe_sim.training.federation.history import Arrival, History, Mix, Step, Work
-from nmoe_sim.training.federation.protocols import Buffered, Gossip, Synchronous
-from nmoe_sim.training.federation.replay import Learner, Replay
-from nmoe_sim.training.federation.selection import AllClients
-from nmoe_sim.training.federation.stage import FederatedStage
-
-CENTRES = np.array([[1.0, -2.0], [3.0, 0.5], [-1.0, 4.0]])
-"""Client i minimises ½‖w − c_i‖²."""
-WEIGHTS = (0.5, 0.3, 0.2)
-STEPS, LR = 3, 0.2
-
-
-class Quadratic(Learner):
-    """Plain gradient steps on each client's quadratic."""
-
-    def train(self, works, states, *, proximal, offsets, known):
-        trained = []
-        for i, (work, state) in enumerate(zip(works, states, strict=True)):
-            w = state["w"].clone()
-            for _ in range(STEPS):
-                gradient = w - torch.from_numpy(CENTRES[work.client])
-                gradient = gradient + proximal.get("w", 0.0) * (w - state["w"])
-                if offsets is not None:
-                    gradient = gradient + offsets[i]["w"]
-                w = w - LR * gradient
-            trained.append({"w": w})
-        return Trained(trained, np.zeros(len(works)))
-
-    def num_steps(self, work):
-        return STEPS
-
-
-class WithOwnPart(Quadratic):
-    """Counts in a part of the client's own how often it has trained."""
-
-    def train(self, works, states, **rest):
-        trained = super().train(works, states, **rest)
-        for new, old in zip(trained.states, states, strict=True):
-            new["own"] = old["own"] + 1
-        return trained
-
-
-class Stage(FederatedStage):
-    kind = "quadratic"
-
-    def clock(self, learning):
-        raise AssertionError("the history is given")
-
-    values = clock
-
-
-def stage(**parts):
-    settings = {
-        "local_update": Sgd(),
-        "server_update": Average(),
-        "protocol": Synchronous(),
-        "selection": AllClients(),
-        "compression": NoCompression(),
-        "privacy": NoPrivacy(),
-        "optimizer": Optimizer(lr=LR, momentum=0.0),
-    }
-    return Stage(**{**settings, **parts})
-
-
-def replayed(history, **parts):
-    replay = Replay(stage(**parts), "extractor", Quadratic(), WEIGHTS, RandomStreams(0), lambda *_: {}, lambda: None)
-    start = [{"w": torch.zeros(2, dtype=torch.float64)}] * len(CENTRES)
-    return replay.run(history, start, ["w"], Checkpoint(None))
-
-
-def local(w, centre, offset=0.0):
-    for _ in range(STEPS):
-        w = w - LR * (w - centre + offset)
-    return w
+from nmoe_sim.training.federation.protocols import Buffered, Gossip
 
 
 def test_late_updates_count_as_changes_of_what_they_started_from():
@@ -100,6 +23,16 @@ def test_late_updates_count_as_changes_of_what_they_started_from():
     assert replayed(history).models["server"]["w"].numpy() == pytest.approx(x2, abs=1e-12)
 
 
+class WithOwnPart(Quadratic):
+    """Counts in a part of the client's own how often it has trained."""
+
+    def train(self, works, states, **rest):
+        trained = super().train(works, states, **rest)
+        for new, old in zip(trained.states, states, strict=True):
+            new["own"] = old["own"] + 1
+        return trained
+
+
 def test_a_clients_own_part_is_seen_from_the_version_on_that_its_update_is_in():
     # client 2's update arrives with the third version, client 0's third work never
     history = History(
@@ -112,38 +45,19 @@ def test_a_clients_own_part_is_seen_from_the_version_on_that_its_update_is_in():
         seen.append([int(memory.own(client)["own"]) for client in range(3)])
         return {}
 
-    replay = Replay(
-        stage(protocol=Buffered(buffer=1)),
-        "extractor",
-        WithOwnPart(),
-        WEIGHTS,
-        RandomStreams(0),
-        evaluate,
-        lambda: None,
-    )
-    start = [{"w": torch.zeros(2, dtype=torch.float64), "own": torch.zeros(1)}] * len(CENTRES)
-    memory = replay.run(history, start, ["w"], Checkpoint(None))
+    own, protocol = {"own": torch.zeros(1)}, Buffered(buffer=1)
+    memory = replayed(history, WithOwnPart(), evaluate, own, protocol=protocol)
     assert seen == [[1, 0, 0], [2, 0, 0], [3, 0, 1]]
     assert memory.own_under_way == {}
 
 
 def test_who_begins_again_has_what_it_trained_before():
-    # both of client 0's works start from version 0, and both arrive with version 1's successor
+    # both of client 0's works start from version 0, and both arrive with the second version
     history = History(
         works=[Work(0, 0, 0), Work(0, 0, 1), Work(1, 0, 0)],
         steps=[Step("add", (Arrival(2),)), Step("add", (Arrival(0), Arrival(1)))],
     )
-    replay = Replay(
-        stage(protocol=Buffered(buffer=1)),
-        "extractor",
-        WithOwnPart(),
-        WEIGHTS,
-        RandomStreams(0),
-        lambda *_: {},
-        lambda: None,
-    )
-    start = [{"w": torch.zeros(2, dtype=torch.float64), "own": torch.zeros(1)}] * len(CENTRES)
-    memory = replay.run(history, start, ["w"], Checkpoint(None))
+    memory = replayed(history, WithOwnPart(), own={"own": torch.zeros(1)}, protocol=Buffered(buffer=1))
     assert [int(memory.own(client)["own"]) for client in range(3)] == [2, 1, 0]
 
 

@@ -29,11 +29,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
-@pytest.mark.parametrize("case", list(CASES))
-def test_mean_and_variance(case, bits):
+@pytest.mark.parametrize(
+    ("case", "bucket_size"), [("normal", None), ("normal", 8), ("one_large", None), ("half_way", None), ("half_way", 8)]
+)
+def test_mean_and_variance(case, bits, bucket_size):
     values, levels = CASES[case], 2 ** (bits - 1) - 1
-    step = np.abs(values).max() / levels
-    seen = samples(values, bits)
+    step = np.repeat(np.abs(values).reshape(-1, bucket_size or 24).max(axis=1), bucket_size or 24) / levels
+    seen = samples(values, bits, bucket_size)
 
     share = np.abs(values) / step % 1.0
     variance = step**2 * share * (1 - share)
@@ -53,14 +55,14 @@ def test_mean_and_variance(case, bits):
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("case", list(CASES))
 def test_variance_bounds(case, bits):
-    """From the exact variance, step² Σ p (1 − p), so that the bounds themselves are what is tested."""
+    """One bucket: the squared error that is seen, but for its standard error, is within each bound."""
     values, levels = CASES[case], 2 ** (bits - 1) - 1
     largest, d = np.abs(values).max(), len(values)
-    share = np.abs(values) * levels / largest % 1.0
-    variance = (largest / levels) ** 2 * (share * (1 - share)).sum()
-    assert variance <= d * largest**2 / (4 * levels**2) + 1e-12
-    assert variance <= largest * np.abs(values).sum() / levels + 1e-12
-    assert variance <= min(d / (4 * levels**2), math.sqrt(d) / levels) * (values**2).sum() + 1e-12
+    errors = ((samples(values, bits) - values) ** 2).sum(axis=1)
+    seen = errors.mean() - Z * errors.std() / math.sqrt(DRAWS)
+    assert seen <= d * largest**2 / (4 * levels**2)
+    assert seen <= largest * np.abs(values).sum() / levels
+    assert seen <= min(d / (4 * levels**2), math.sqrt(d) / levels) * (values**2).sum()
 
 
 def test_the_bound_is_nearly_reached():
