@@ -35,6 +35,22 @@ def write_events(run: RunResult, folder: str | Path | None = None) -> Path:
     InputError
         If the package tensorboardX isn't installed, or the folder can't be written.
     """
+    make_writer = summary_writer()
+    folder = run.path / "tensorboard" if folder is None else Path(folder)
+    try:
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        writer = make_writer(str(folder))
+    except OSError as error:
+        raise InputError(f"can't be written: {error.strerror}; choose another folder", where=str(folder)) from error
+    with writer:
+        _add_metrics(writer, run.tables["metrics"])
+        _add_rounds(writer, run.tables["rounds"])
+    return folder
+
+
+def summary_writer() -> type[SummaryWriter]:
+    """Return the class that writes event files; raises InputError if the package tensorboardX isn't installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
@@ -42,17 +58,8 @@ def write_events(run: RunResult, folder: str | Path | None = None) -> Path:
             "TensorBoard files need the package tensorboardX; run pip install 'nmoe-sim[tensorboard]'",
             where="--tensorboard",
         ) from error
-    folder = run.path / "tensorboard" if folder is None else Path(folder)
-    try:
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        writer = SummaryWriter(str(folder))
-    except OSError as error:
-        raise InputError(f"can't be written: {error.strerror}; choose another folder", where=str(folder)) from error
-    with writer:
-        _add_metrics(writer, run.tables["metrics"])
-        _add_rounds(writer, run.tables["rounds"])
-    return folder
+    writer: type[SummaryWriter] = SummaryWriter
+    return writer
 
 
 def _add_metrics(writer: SummaryWriter, metrics: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from simpy.events import Event
 from nmoe_sim.accounts import record_devices, record_energy, record_requests, record_summary
 from nmoe_sim.checks import Layout
 from nmoe_sim.engine.link_samples import record_links
+from nmoe_sim.errors import RunError
 from nmoe_sim.hosting import memory_used, move_experts, placement_problem
 from nmoe_sim.inference.answers import predictions
 from nmoe_sim.inference.channel import ChannelScores
@@ -26,16 +28,25 @@ FINAL = "final"
 
 def simulate(learning: Learning, layout: Layout) -> None:
     """Run the clock from start to end; tables end up in the simulation's recorder."""
-    _run_alone(learning, _life(learning, layout))
+    run_alone(learning, _life(learning, layout))
 
 
-def _run_alone(learning: Learning, process: Generator[Event, Any, None]) -> None:
+def run_alone(learning: Learning, process: Generator[Event, Any, None]) -> None:
     """Run a process to its end, every torch operation on one thread: results must not depend on cores."""
     from nmoe_sim.nmoe.threads import one_thread
 
     env = learning.simulation.env
+    life = env.process(process)
     with one_thread():
-        env.run(env.process(process))
+        try:
+            env.run(life)
+        except RuntimeError as error:
+            if life.triggered or env.peek() < inf:
+                raise
+            raise RunError(
+                "the clock has nothing more to do, and the run isn't over: something waits for what never comes; "
+                "look at the protocol and at other parts of your own"
+            ) from error
 
 
 def train(learning: Learning) -> Generator[Event, Any, None]:
@@ -49,7 +60,7 @@ def train(learning: Learning) -> Generator[Event, Any, None]:
 
 def trained_problem(learning: Learning, layout: Layout) -> PlacementProblem:
     """Train, and return the placement problem that results."""
-    _run_alone(learning, train(learning))
+    run_alone(learning, train(learning))
     return placement_problem(learning, layout)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
-from nmoe_sim.commands.options import SCENARIO_HELP, add_command, add_scenario_options, load
+from nmoe_sim.commands.options import INTERRUPTED, SCENARIO_HELP, add_command, add_scenario_options, load
 
 if TYPE_CHECKING:
     from nmoe_sim.commands.options import Commands
@@ -28,11 +29,17 @@ def _run(options: argparse.Namespace) -> int:
     from nmoe_sim.display import key_figures, show_progress
     from nmoe_sim.runner import run
 
-    with show_progress(quiet=options.quiet) as progress:
-        result = run(scenario, options.out, overwrite=options.overwrite, resume=options.resume, progress=progress)
     if options.tensorboard:
-        from analysis.tensorboard import write_events
+        from analysis.tensorboard import summary_writer, write_events
 
+        summary_writer()  # its package may be missing, and the run is long
+    try:
+        with show_progress(quiet=options.quiet) as progress:
+            result = run(scenario, options.out, overwrite=options.overwrite, resume=options.resume, progress=progress)
+    except KeyboardInterrupt:
+        print("interrupted: what training has stored is kept; go on with --resume", file=sys.stderr)
+        return INTERRUPTED
+    if options.tensorboard:
         write_events(result)
     if not options.quiet:
         key_figures(result)

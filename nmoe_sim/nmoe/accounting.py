@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -76,12 +77,19 @@ def gaussian_noise_multiplier(epsilon: float, delta: float, rounds: int) -> floa
     return math.sqrt(rounds) * float(_library().get_sigma_gaussian(epsilon, delta))
 
 
+def check_library() -> None:
+    """Raise ValueError if the library isn't there, without importing it, which takes long."""
+    if find_spec("dp_accounting") is None:
+        raise ValueError(f"{_NEEDS} isn't installed; {_REMEDY}")
+
+
+_NEEDS, _REMEDY = "dp-accounting, which computes epsilon,", "pip install 'nmoe-sim[privacy]'"
+
+
 def _library() -> ModuleType:
     try:
         import dp_accounting  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
-        raise InputError(
-            f"dp-accounting, which computes epsilon, can't be used ({error}); pip install 'nmoe-sim[privacy]'"
-        ) from error
+        raise InputError(f"{_NEEDS} can't be used ({error}); {_REMEDY}") from error
     accounting: ModuleType = dp_accounting
     return accounting

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from nmoe_sim.errors import RunError
-from nmoe_sim.nmoe.accounting import gaussian_epsilon, gaussian_noise_multiplier
+from nmoe_sim.nmoe.accounting import check_library, gaussian_epsilon, gaussian_noise_multiplier
 from nmoe_sim.scenario.quantities import NonNegative, Positive
 from nmoe_sim.scenario.spec import Spec
 
@@ -32,6 +32,9 @@ class PrivacySpec(Spec):
     def equal_weights(self) -> bool:
         """Whether the mean must weigh all clients alike, whatever they have."""
         return False
+
+    def check(self) -> None:
+        """Raise ValueError, with the remedy, where something is missing that a run would need in the end."""
 
     @abstractmethod
     def clip(self, update: State) -> State:
@@ -115,6 +118,10 @@ class DpFedAvg(PrivacySpec):
     def equal_weights(self) -> bool:
         """See the base class."""
         return True
+
+    def check(self) -> None:
+        """See the base class."""
+        check_library()
 
     def clip(self, update: State) -> State:
         """See the base class. The norm is taken in float64, and holds after rounding.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmoe_sim.errors import InputError
 from nmoe_sim.results.rundir import write_bytes
 from nmoe_sim.version import __version__
 
@@ -77,12 +78,12 @@ class ValueStore:
         model = self._model.get(stage, self._model)
         self._key = {"before": self._key, "stage": stage, "model": model, "settings": dict(settings)}
         digest = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()
-        from safetensors.torch import load_file, save
+        from safetensors.torch import save
 
         path = None if self._folder is None else self._folder / f"{stage}-{digest[:32]}.safetensors"
         if path is not None and path.exists():
             self.loaded.append(stage)
-            return load_file(path)
+            return _loaded(path)
         checkpoint = Checkpoint(None if path is None else path.with_suffix(".checkpoint"))
         values = _on_cpu(compute(checkpoint))
         self.computed.append(stage)
@@ -106,14 +107,9 @@ class Checkpoint:
 
     def load(self) -> tuple[int, dict[str, Tensor] | None]:
         """Return how many steps are done, and their tensors; 0 and None without a checkpoint."""
-        from safetensors.torch import load_file
-
-        if self._path is None:
+        if self._path is None or not self._path.exists():
             return 0, None
-        try:
-            tensors = load_file(self._path)
-        except FileNotFoundError:
-            return 0, None
+        tensors = _loaded(self._path)
         return int(tensors.pop(_STEPS_DONE)), tensors
 
     def save(self, steps_done: int, tensors: Mapping[str, Tensor]) -> None:
@@ -130,6 +126,16 @@ class Checkpoint:
 
 
 _STEPS_DONE = "steps_done"
+
+
+def _loaded(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"damaged ({error}); delete it, and it is computed again", where=str(path)) from error
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

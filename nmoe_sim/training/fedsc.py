@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.quantities import Count, NonNegative
+from nmoe_sim.scenario.scenario import Scenario
 from nmoe_sim.training.extraction import STAGE
 from nmoe_sim.training.federation.federation import Report, RoundCosts
 from nmoe_sim.training.federation.history import History, Work
@@ -31,6 +32,7 @@ from nmoe_sim.training.spectral import Spectral
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from nmoe_sim.engine.topology import Topology
     from nmoe_sim.nmoe.augment import Augmentation
     from nmoe_sim.nmoe.cohort import Loss, State
 
@@ -72,6 +74,14 @@ class FedSC(Spectral):
                 "set correlation_noise_std, or kind to spectral"
             )
         return self
+
+    def check(self, scenario: Scenario, topology: Topology) -> None:
+        """See ``Stage``."""
+        from nmoe_sim.nmoe.accounting import check_library
+
+        super().check(scenario, topology)
+        if self.correlation_noise_std:
+            check_library()
 
     def costs(self, learning: Learning, model: nn.Module) -> RoundCosts:
         """See ``ExtractorTraining``; with the matrices, which every client computes before it trains."""

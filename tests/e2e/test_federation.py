@@ -176,6 +176,15 @@ def test_the_wire_carries_the_compressed_bytes_and_takes_fewer_joules(tmp_path: 
     assert joules["none"] > 4 * max(joules["quantise"], joules["top_k"])
 
 
+def test_scaffolds_variates_double_the_bytes_of_both_ways(tmp_path: Path) -> None:
+    result = run(scenario(PARTS["scaffold"]), tmp_path / "scaffold")
+    elements = sum((64 * 8, 8, 8 * 8, 8, 8 * 10, 10))
+    assert set(rounds(result)["bytes_up"]) == set(rounds(result)["bytes_down"]) == {2 * 4 * elements}
+    transfers = result.tables["transfers"].query("stage == 'extractor' and kind == 'model_up'")
+    assert set(transfers["n_bytes"]) == {2 * 4 * elements}
+    assert_audited(result)
+
+
 def test_epsilon_grows_from_round_to_round(tmp_path: Path) -> None:
     parts = stage_1(
         privacy={"kind": "dp_fedavg", "noise_multiplier": 1.0, "delta": 1e-3},

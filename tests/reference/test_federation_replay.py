@@ -54,7 +54,7 @@ def test_a_clients_own_part_is_seen_from_the_version_on_that_its_update_is_in():
 def test_who_begins_again_has_what_it_trained_before():
     # both of client 0's works start from version 0, and both arrive with the second version
     history = History(
-        works=[Work(0, 0, 0), Work(0, 0, 1), Work(1, 0, 0)],
+        works=[Work(0, 0, 0), Work(0, 1, 0), Work(1, 0, 0)],
         steps=[Step("add", (Arrival(2),)), Step("add", (Arrival(0), Arrival(1)))],
     )
     memory = replayed(history, WithOwnPart(), own={"own": torch.zeros(1)}, protocol=Buffered(buffer=1))

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_scenario
 from scipy.stats import chi2, norm
 
+from nmoe_sim.checks import check
 from nmoe_sim.errors import InputError, RunError
 from nmoe_sim.nmoe.accounting import gaussian_epsilon, gaussian_noise_multiplier
 from nmoe_sim.nmoe.privacy import DpFedAvg, NoPrivacy, matrix_epsilon, matrix_noise_std, matrix_sensitivity
@@ -133,6 +135,18 @@ def test_without_the_library_the_error_says_how_to_get_it(monkeypatch):
     with pytest.raises(InputError, match=r"pip install 'nmoe-sim\[privacy\]'"):
         DpFedAvg().epsilon(1, 1.0)
     assert NoPrivacy().epsilon(1, 1.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    "extractor",
+    [{"kind": "fedce", "privacy": {"kind": "dp_fedavg"}}, {"kind": "fedsc", "correlation_noise_std": 1.0}],
+    ids=["updates", "matrices"],
+)
+def test_without_the_library_a_run_that_would_need_it_is_refused(monkeypatch, extractor):
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    with pytest.raises(InputError, match=r"isn't installed; pip install 'nmoe-sim\[privacy\]'") as caught:
+        check(tiny_scenario({"training.extractor": extractor}))
+    assert caught.value.key == "training.extractor"
 
 
 # --- DP-FedAvg -------------------------------------------------------------------------------------------

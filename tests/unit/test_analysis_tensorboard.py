@@ -8,6 +8,7 @@ from conftest import TINY
 
 from analysis.tensorboard import write_events
 from nmoe_sim import InputError, load_scenario, run
+from nmoe_sim.cli import main
 
 
 def scalars(folder):
@@ -56,3 +57,11 @@ def test_without_the_package_it_says_what_to_install(finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(InputError, match=r"nmoe-sim\[tensorboard\]"):
         write_events(finished)
+
+
+def test_without_the_package_nothing_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    assert main(["run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--tensorboard"]) == 2
+    assert "pip install 'nmoe-sim[tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

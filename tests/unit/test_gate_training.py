@@ -54,6 +54,62 @@ def gate_of(**settings):
     return tiny_scenario({"training.gate": settings}).training.gate
 
 
+# --- what is trained -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("combine", ["probabilities", "logits"])
+def test_a_round_of_fedgate_by_hand(combine):
+    """One step along the gradient of −log of what the mixture of the best two says to the label, written out."""
+    one_step = {"lr": 0.5, "momentum": 0.0, "batch_size": None}
+    learning = trained(
+        {
+            "data.partition": {"kind": "dirichlet", "alpha": 1.0},
+            "model.top_k": 2,
+            "model.combine": combine,
+            "model.gate": {"kind": "mlp", "local_scale": 0.2},
+            "training.gate": {"kind": "fedgate", "rounds": 1, "noise_std": 0.0, "optimizer": one_step},
+        }
+    )
+    start, ends = learning.gate.state_dict(), []
+    for client in range(3):
+        h, y = learning.train_h[client], learning.data.train_y[client]
+        w = {name: tensor.clone().requires_grad_() for name, tensor in start.items()}
+        shared, local = (h @ w[f"{part}.0.weight"].T + w[f"{part}.0.bias"] for part in ("shared", "local"))
+        best = (shared + 0.2 * local).topk(2, dim=1)
+        weights = best.values.softmax(dim=1)[:, :, None]
+        said = learning.train_outputs[client][torch.arange(len(y))[:, None], best.indices]
+        if combine == "probabilities":
+            p = (weights * said.softmax(dim=2)).sum(dim=1)
+        else:
+            p = (weights * said).sum(dim=1).softmax(dim=1)
+        loss = -p[torch.arange(len(y)), y].log().mean()
+        gradients = torch.autograd.grad(loss, list(w.values()))
+        ends.append({name: w[name].detach() - 0.5 * g for name, g in zip(w, gradients, strict=True)})
+    for client, gate in enumerate(learning.gates):
+        for name, tensor in gate.items():
+            if name.startswith("shared."):
+                expected = sum(share * end[name] for share, end in zip(learning.weights, ends, strict=True))
+            else:
+                expected = ends[client][name]
+            torch.testing.assert_close(tensor, expected, rtol=1e-4, atol=1e-6)
+            assert not torch.equal(tensor, start[name])
+
+
+def test_noise_on_scores_changes_what_is_learnt():
+    gates = [trained({"training.gate": {"kind": "fedgate", "rounds": 1, "noise_std": std}}).gates for std in (0.0, 2.0)]
+    assert not torch.equal(gates[0][0]["shared.0.weight"], gates[1][0]["shared.0.weight"])
+
+
+@pytest.mark.parametrize("exchange", ["experts", "outputs"])
+def test_rounds_that_end_amid_an_exchange_go_on(exchange):
+    """What a client that is stopped waits for goes on, and the next round with it, also where it is many things."""
+    deadline = {"kind": "deadline", "deadline_s": 0.001}
+    gate = {"kind": "ran_gate", "rounds": 6, "exchange": exchange, "protocol": deadline}
+    rounds = table(trained({"training.gate": gate}), "rounds")
+    assert len(rounds) == 6 * 3
+    assert "deadline" in set(rounds["reason"])
+
+
 # --- who is asked in a round ---------------------------------------------------------------------------
 
 

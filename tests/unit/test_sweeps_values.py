@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TINY
 
-from nmoe_sim import build_scenario
+from nmoe_sim import InputError, build_scenario
 from nmoe_sim.checks import check
 from nmoe_sim.lifecycle import simulate
 from nmoe_sim.nmoe.values import ValueStore
@@ -127,3 +127,22 @@ def test_a_value_is_the_same_bits_either_way_and_its_file_the_same_bytes(tmp_pat
     [a], [b] = (tmp_path / "a").iterdir(), (tmp_path / "b").iterdir()
     assert a.name == b.name
     assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_damaged_file_is_named_and_what_to_do(tmp_path):
+    def compute(checkpoint):
+        checkpoint.save(1, {"x": torch.zeros(100)})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ValueStore(tmp_path, {}, {}).compute("s", {}, compute)
+    [file] = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(InputError, match=r"s-.*\.checkpoint: damaged \(.*\); delete it, and it is computed again"):
+        ValueStore(tmp_path, {}, {}).compute("s", {}, lambda checkpoint: checkpoint.load()[1])
+    file.unlink()
+    ValueStore(tmp_path, {}, {}).compute("s", {}, lambda _: {"x": torch.zeros(100)})
+    [file] = tmp_path.iterdir()
+    file.write_bytes(b"")
+    with pytest.raises(InputError, match="damaged"):
+        ValueStore(tmp_path, {}, {}).compute("s", {}, lambda _: {})

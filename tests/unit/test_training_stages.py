@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -12,12 +13,15 @@ from torch import nn
 
 from nmoe_sim import run
 from nmoe_sim.checks import check
-from nmoe_sim.lifecycle import train
+from nmoe_sim.errors import RunError
+from nmoe_sim.lifecycle import run_alone, train
 from nmoe_sim.nmoe.cohort import batches
 from nmoe_sim.nmoe.modules import linear
 from nmoe_sim.nmoe.randomness import torch_generator
 from nmoe_sim.preparation import prepare
 from nmoe_sim.rng import RandomStreams
+from nmoe_sim.training.federation.history import Work
+from nmoe_sim.training.federation.learners import batch_plan
 
 
 def trained(changes):
@@ -116,9 +120,9 @@ def test_exchange_of_outputs_is_charged(exchanges):
     assert moved["n_bytes"][moved["kind"] == "output"].sum() == 2 * 2 * samples * 4 * 10
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_fedce_of_one_client_is_plain_sgd_bit_for_bit(momentum):
-    settings = {"lr": 0.1, "momentum": momentum, "batch_size": 16, "epochs": 2}
+@pytest.mark.parametrize(("momentum", "schedule"), [(0.0, "constant"), (0.9, "constant"), (0.9, "cosine")])
+def test_fedce_of_one_client_is_plain_sgd_bit_for_bit(momentum, schedule):
+    settings = {"lr": 0.1, "momentum": momentum, "batch_size": 16, "epochs": 2, "schedule": schedule}
     learning = trained(
         {
             "topology.num_devices": 1,
@@ -135,6 +139,7 @@ def test_fedce_of_one_client_is_plain_sgd_bit_for_bit(momentum):
     torch.set_num_threads(1)
     try:
         for number in range(2):
+            lr = 0.1 if schedule == "constant" else 0.1 * ((1 + math.cos(math.pi * number / 2)) / 2)
             velocity = [torch.zeros_like(p) for p in parameters]
             rng = streams.generator("batches/extractor", 0, number)
             for index in batches(len(y), batch_size=16, epochs=2, rng=rng):
@@ -144,13 +149,25 @@ def test_fedce_of_one_client_is_plain_sgd_bit_for_bit(momentum):
                 with torch.no_grad():
                     for p, v, g in zip(parameters, velocity, gradients, strict=True):
                         v.mul_(momentum).add_(g)
-                        p.sub_(v, alpha=0.1)
+                        p.sub_(v, alpha=lr)
     finally:
         torch.set_num_threads(threads)
     state = learning.extractor.state_dict()
     assert state
     for name, tensor in extractor.state_dict().items():
         assert torch.equal(tensor, state[name]), name
+
+
+@pytest.mark.parametrize("batch_size", [5, None])
+def test_steps_of_a_work_are_its_batches(batch_size):
+    """SCAFFOLD divides by them."""
+    learning = trained({"training.extractor": {"kind": "untrained"}})
+    settings = {"kind": "fedce", "rounds": 2, "optimizer": {"epochs": 3, "batch_size": batch_size}}
+    stage = tiny_scenario({"training.extractor": settings}).training.extractor
+    learner = stage.learner(learning, stage.model(learning))
+    for client in range(3):
+        plan = batch_plan(learning, "extractor", stage.optimizer, client, 0)
+        assert learner.num_steps(Work(client, 0, 0)) == len(plan) >= 3
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +215,27 @@ def test_the_order_of_stages_on_the_clock(finished):
     for earlier, later in pairwise(ends):
         assert earlier["t_end_s"].max() <= later["t_start_s"].min()
     assert tables["requests"]["t_arrival_s"].min() >= ends[-1]["t_end_s"].max()
+
+
+def test_a_clock_that_waits_for_what_never_comes_ends_the_run():
+    scenario = tiny_scenario()
+    learning = prepare(scenario, check(scenario))
+
+    def waits():
+        yield learning.simulation.env.timeout(2.0)
+        yield learning.simulation.env.event()
+
+    with pytest.raises(RunError, match="the clock has nothing more to do, and the run isn't over"):
+        run_alone(learning, waits())
+
+
+def test_an_error_of_a_process_is_raised_as_it_is():
+    scenario = tiny_scenario()
+    learning = prepare(scenario, check(scenario))
+
+    def fails():
+        yield learning.simulation.env.timeout(2.0)
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        run_alone(learning, fails())

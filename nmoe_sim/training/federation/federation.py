@@ -167,7 +167,18 @@ class Federation:
             attempt.reason = reason
         under_way = self.clock.stop(attempt, process, reason)
         if under_way is not None:
-            self._pauses[attempt.client] = under_way
+            self._pauses[attempt.client] = self._end_of(under_way)
+
+    def _end_of(self, event: Event) -> Event:
+        """Return an event of its own that fires when another has: ``any_of`` undoes conditions that it waits for."""
+        end = self.simulation.env.event()
+
+        def fire(_: Event) -> None:
+            end.succeed()
+
+        assert event.callbacks is not None, "it is under way"
+        event.callbacks.append(fire)
+        return end
 
     def pause(self, client: int, seconds: float) -> None:
         """Let a client not begin again before so long."""

@@ -81,6 +81,7 @@ class FederatedStage(Stage):
     def check(self, scenario: Scenario, topology: Topology) -> None:
         """See ``Stage``."""
         super().check(scenario, topology)
+        self.privacy.check()
         is_static = getattr(scenario.mobility, "is_static", False)
         self.protocol.check_topology(topology if is_static else topology.movable())
 
