@@ -140,7 +140,7 @@ def tables(runs: pd.DataFrame) -> dict[str, str]:
     made["features_differences"] = differences(
         features, "stage_1", "untrained", PROBED, ["accuracy_linear_probe", "accuracy_knn"]
     )
-    made["features_of_fedsc"] = differences(features, "stage_1", "fedsc linear", PROBED, ["accuracy_linear_probe"])
+    made["features_of_fedsc"] = differences(features, "stage_1", "fedsc linear", PROBED, list(PROBES))
     runs = runs[runs["stage_1"].isin(STAGES_1)]
     reference = runs[runs["gate"] == REFERENCE]
     for split in SPLITS:

@@ -144,3 +144,41 @@ def test_outcomes_of_a_sweep(folder: Path, cli: Callable[..., Outcome], script: 
     assert {name: sorted(values) for name, values in rounds.items()} == {"fedce": [1, 2], "untrained": [0]}
     assert len(points[(points["stage"] == "gate") & (points["gate"] == "shared 0.2")]) == 2 * 2 * 2
     assert Path("study_fl_features.svg").stat().st_size > 1000
+
+
+def test_lost_experts_are_those_of_their_sweep() -> None:
+    """The table is that of the file, whose runs are the sweep's."""
+    balance = runpy.run_path(str(REPOSITORY / "examples" / "study_fl_balance.py"))
+    kept = pd.read_csv(ASSETS / "study_fl_balance.csv")
+    assert balance["table"](kept) in PAGE, "print it anew with examples/study_fl_balance.py docs/assets"
+    sweep = load_sweep(STUDY / "balance.yaml")
+    zipped = sweep.spec.zip
+    gates = [
+        (balance["STUDY"]["gate_key"](gate, scale), gate["load_balance"], seed)
+        for gate, scale in zip(zipped["training.gate"], zipped["model.gate.local_scale"], strict=True)
+        for seed in sweep.seeds
+    ]
+    assert set(gates) == set(kept[["gate", "load_balance", "seed"]].itertuples(index=False, name=None))
+    assert len(gates) == len(kept)
+    # what the text says: who is lost, and that the loss of 0.1 keeps all
+    lost = kept.groupby("load_balance")["never_asked"].sum()
+    assert lost[0] == lost[0.01] > 0 == lost[0.1]
+
+
+def test_lost_experts_of_a_small_sweep(folder: Path, cli: Callable[..., Outcome]) -> None:
+    """Count them anew from the table of requests."""
+    gate = "{kind: fedgate, rounds: 2, load_balance: 0.1}"
+    small = SMALL.replace("{kind: fedgate, rounds: 2, evaluate_every: 1}", gate).replace(
+        "synchronise: none", "load_balance: 0"
+    )
+    Path("small.yaml").write_text(small)
+    done = cli("sweep", "small.yaml", "--out", "small", "--workers", "1", "--quiet")
+    assert done.status == 0, done.err
+    runpy.run_path(str(REPOSITORY / "examples" / "study_fl_balance.py"))["main"](["small", "."])
+    kept, sweep = pd.read_csv("study_fl_balance.csv"), load_directory("small")
+    assert sorted(set(kept["load_balance"])) == [0.0, 0.1]
+    asked = [
+        {expert for experts in rows["experts"] for expert in experts}
+        for _, rows in sweep.tables["requests"].groupby("run_id")
+    ]
+    assert sorted(kept["never_asked"]) == sorted(3 - len(experts) for experts in asked)
