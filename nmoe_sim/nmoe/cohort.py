@@ -249,5 +249,5 @@ def stack(states: Sequence[Mapping[str, Tensor]]) -> State:
 
 def unstack(stacked: Mapping[str, Tensor]) -> list[State]:
     """Split a stacked state into the clients' own; copies, so that none keeps the whole alive."""
-    num_clients = len(next(iter(stacked.values())))
-    return [{name: tensor[i].clone() for name, tensor in stacked.items()} for i in range(num_clients)]
+    parts = zip(*(tensor.unbind() for tensor in stacked.values()), strict=True)
+    return [{name: part.clone() for name, part in zip(stacked, mine, strict=True)} for mine in parts]

@@ -171,7 +171,9 @@ class _Block:
             active = len(sizes_A)
             if not sizes or active < len(sizes[-1]):  # they share their memory with the state, and move with it
                 moving = {name: tensor[:active].detach().requires_grad_() for name, tensor in self.state.items()}
-            losses_A, gradients = self._gradients(moving, table[rows_AB], batch, loss)
+            # several times faster than table[rows_AB]
+            x_ABD = table.index_select(0, rows_AB.flatten()).view(*rows_AB.shape, *table.shape[1:])
+            losses_A, gradients = self._gradients(moving, x_ABD, batch, loss)
             self._stepper.step(self.state, gradients, batch.step)
             losses.append(losses_A)
             sizes.append(sizes_A)

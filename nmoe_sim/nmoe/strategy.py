@@ -212,6 +212,6 @@ def _of_one_client(loss: StackedLoss, inputs: Sequence[Tensor]) -> Loss:
             rows_AB=index_B[None] + starts[client],
             mask_AB=torch.ones((1, len(index_B)), dtype=torch.bool, device=x.device),
         )
-        return loss(module(x[index_B])[None], batch).squeeze(0)
+        return loss(module(x.index_select(0, index_B))[None], batch).squeeze(0)
 
     return of_one

@@ -87,7 +87,7 @@ class FedGate(FederatedStage):
         ):
             raise ValueError(
                 f"peers 'neighbours', and in topology '{scenario.topology.kind}' no client is linked to another; "
-                "set training.gate.peers to all, or take a topology with sidelinks, such as disc or grid"
+                "set training.gate.peers to all, or take a topology with sidelinks, such as grid"
             )
 
     def mixture_size(self, top_k: int, num_experts: int) -> int:

@@ -59,7 +59,7 @@ class Gossip(ProtocolSpec):
             shown = ", ".join(cut_off[:3]) + (f" and {len(cut_off) - 3} more" if len(cut_off) > 3 else "")
             raise ValueError(
                 f"protocol 'gossip' has clients mix their models over links from device to device, and none lead from "
-                f"{first.name} to {shown}; take a topology with sidelinks, such as disc or grid, raise their range, or "
+                f"{first.name} to {shown}; take a topology with sidelinks, such as grid, raise their range, or "
                 "take a protocol with a server"
             )
 
