@@ -11,6 +11,7 @@ from nmoe_sim.errors import InputError
 from nmoe_sim.scenario.messages import did_you_mean, error, explain, listed, remedy, show, summary
 from nmoe_sim.scenario.slots import Slot, slots
 from nmoe_sim.scenario.spec import Families, Family, Spec
+from nmoe_sim.scenario.terms import meant
 from nmoe_sim.scenario.tree import Node, Scalar, Sequence, Table, join, to_python
 
 S = TypeVar("S", bound=Spec)
@@ -101,7 +102,7 @@ def _pick(family: Family, table: Table, families: Families, path: str) -> type[S
     name = to_python(written)
     if isinstance(name, str) and name in kinds:
         return kinds[name]
-    question = did_you_mean(name, kinds) if isinstance(name, str) else None
+    question = meant(name, family.name, families) or did_you_mean(name, kinds) if isinstance(name, str) else None
     known = f"one of {listed(kinds)}" + (f"; {question}" if question else "")
     raise error(f"unknown {family.key} {show(name)}; {known}", written.where, join(path, family.key))
 
