@@ -17,11 +17,12 @@
     ...given,
     xaxis: axis(given.xaxis), yaxis: axis(given.yaxis),
     height: given.height || 330,
-    margin: { l: 56, r: 12, t: 14, b: 48 },
+    margin: { l: 56, r: 34, t: 14, b: 48 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: css("--text") },
     legend: { orientation: "h", traceorder: "normal", y: 1.02, yanchor: "bottom", x: 0 },
     hoverlabel: { bgcolor: css("--bg"), bordercolor: css("--line"), font: { color: css("--text") } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--line"), activecolor: css("--muted"), orientation: "v" },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
   });
   const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
