@@ -113,10 +113,13 @@ def test_a_patient_deadline_is_a_synchronous_run(tmp_path: Path) -> None:
 
 # --- the same bytes, whoever computes ------------------------------------------------------------------
 
+SLOW = {"profile": "phone", "flop_per_s": 5e6, "count": 1}
+"""It isn't through at a deadline at which the others are."""
+MIXED = [SLOW, *SMALL["devices"]]
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "synchronous": {},
-    "deadline": stage_1(protocol={"kind": "deadline", "deadline_s": 0.03}),
-    "late": stage_1(protocol={"kind": "deadline", "deadline_s": 0.03, "late": "keep"}),
+    "deadline": {"devices": MIXED, **stage_1(protocol={"kind": "deadline", "deadline_s": 0.03})},
+    "late": {"devices": MIXED, **stage_1(protocol={"kind": "deadline", "deadline_s": 0.03, "late": "keep"})},
     "over_selection": stage_1(
         protocol={"kind": "over_selection", "spare": 0.5}, selection={"kind": "random", "share": 0.5}
     ),
@@ -135,6 +138,10 @@ def test_with_another_number_of_workers_the_same_bytes(name: str, tmp_path: Path
     one = scenario({**PROTOCOLS[name], "faults": {"kind": "on_off", "mean_up_s": 0.3, "mean_down_s": 0.05}})
     first = run(one, tmp_path / "first")
     assert_audited(first)
+    if name == "deadline":
+        assert "deadline" in set(rounds(first)["reason"])
+    if name in ("late", "asynchronous", "buffered"):
+        assert rounds(first)["staleness"].max() > 0
     for workers in (1, 2):
         learning = prepare(one, layout := check(one), workers=workers)
         simulate(learning, layout)

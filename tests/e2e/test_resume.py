@@ -11,19 +11,23 @@ SMALL = {
     "name": "resumed",
     "seed": 3,
     "data": {"kind": "digits", "max_train": 200, "max_test": 50},
-    "topology": {"kind": "grid", "num_devices": 4},
+    "topology": {"kind": "cell", "num_devices": 4},
+    # dev0 is slow, so that the others go on while its update is under way
+    "devices": [{"profile": "phone", "flop_per_s": 1e7, "count": 1}, {"profile": "phone", "flop_per_s": 1e8}],
     "radio": {"path_loss": {"kind": "free_space"}},
     "model": {"extractor": {"kind": "mlp", "hidden": [16], "num_features": 8}},
     "training": {
-        "extractor": {"kind": "fedce", "rounds": 4},
+        "extractor": {"kind": "fedce", "rounds": 6},
         "experts": {"kind": "local", "optimizer": {"epochs": 1}},
         "gate": {"kind": "fedgate", "rounds": 3},
     },
     "inference": {"duration_s": 0.5},
 }
+LATE = {"kind": "deadline", "deadline_s": 0.006, "late": "keep"}
 PROTOCOLS = {
     "synchronous": {"local_update": {"kind": "scaffold"}, "optimizer": {"momentum": 0.0}},
-    "deadline": {"protocol": {"kind": "deadline", "deadline_s": 0.05, "late": "keep"}},
+    "deadline": {"protocol": LATE},
+    "scaffold_late": {"protocol": LATE, "local_update": {"kind": "scaffold"}, "optimizer": {"momentum": 0.0}},
     "asynchronous": {"protocol": {"kind": "asynchronous"}, "server_update": {"kind": "fedadam", "lr": 0.01}},
     "buffered": {"protocol": {"kind": "buffered"}, "compression": {"kind": "top_k", "share": 0.1}},
     "gossip": {"protocol": {"kind": "gossip"}},
@@ -31,14 +35,17 @@ PROTOCOLS = {
     "dp_fedavg": {"privacy": {"kind": "dp_fedavg"}},
     "quantise": {"compression": {"kind": "quantise", "bits": 4}},
     "fedper": {"kind": "fedper", "selection": {"kind": "random", "share": 0.5}},
+    "fedper_late": {"kind": "fedper", "protocol": LATE},
     "many_gossip": {"kind": "fedsc", "protocol": {"kind": "gossip"}},
 }
+NUM_GOSSIP = 4
 LOCAL_GATES = {
     "asynchronous": {"kind": "fedgate", "synchronise": "none", "protocol": {"kind": "asynchronous"}},
     "deadline": {
         "kind": "fedgate",
         "synchronise": "none",
-        "protocol": {"kind": "deadline", "deadline_s": 0.005, "late": "keep"},
+        "rounds": 6,
+        "protocol": {"kind": "deadline", "deadline_s": 0.0002, "late": "keep"},
     },
     "ran_gate": {"kind": "ran_gate", "protocol": {"kind": "buffered"}},
 }
@@ -49,11 +56,21 @@ class Killed(BaseException):
     """As if the machine went off."""
 
 
-def scenario(extractor, num_devices=4, gate=None):
+def scenario(extractor, topology=None, gate=None):
     training = {**SMALL["training"], "extractor": {**SMALL["training"]["extractor"], **extractor}}
     training["gate"] = {**training["gate"], **(gate or {})}
-    topology = {**SMALL["topology"], "num_devices": num_devices}
-    return build_scenario({**SMALL, "topology": topology, "training": training})
+    return build_scenario({**SMALL, "topology": topology or SMALL["topology"], "training": training})
+
+
+def assert_under_way(result, stage, kills):
+    """Somebody's update is on its way at each of these steps: what is under way there must not be forgotten."""
+    rounds = result.tables["rounds"]
+    taken = rounds[(rounds["stage"] == stage) & rounds["participated"]]
+    assert taken["client"].nunique() > 1
+    assert taken["staleness"].max() > 0, "nobody is late; tune the deadline or the devices"
+    base = taken["version"] - 1 - taken["staleness"]  # the version, from 0, that an update started from
+    for kill in kills:
+        assert ((base < kill) & (taken["version"] > kill)).any(), f"nothing is under way at step {kill}"
 
 
 def digests(path):
@@ -62,14 +79,22 @@ def digests(path):
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(name, tmp_path, monkeypatch):
-    one = scenario(PROTOCOLS[name], 12 if name == "many_gossip" else 4)
+    gossip = "gossip" in name
+    # neighbours only hear each other on a grid
+    grid = {"kind": "grid", "num_devices": 12 if name == "many_gossip" else 4}
+    one = scenario({**PROTOCOLS[name], "rounds": NUM_GOSSIP}, grid) if gossip else scenario(PROTOCOLS[name])
+    # five of mixing come after gossip's last
+    num_stage_1 = NUM_GOSSIP + 5 if gossip else SMALL["training"]["extractor"]["rounds"]
+    kills = (2, 3, num_stage_1 + 2)  # twice in stage 1, once in stage 3
     whole = run(one, tmp_path / "whole")
+    if one.training.extractor.protocol.kind in ("deadline", "asynchronous", "buffered"):
+        assert_under_way(whole, "extractor", kills[:2])
     saved, save = [], Checkpoint.save
 
     def save_and_die(self, steps_done, tensors):
         save(self, steps_done, tensors)
         saved.append(steps_done)
-        if len(saved) in (2, 3, 6):  # twice in stage 1, once in stage 3
+        if len(saved) in kills:
             raise Killed
 
     monkeypatch.setattr(Checkpoint, "save", save_and_die)
@@ -81,14 +106,14 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(name, tmp_path, monkeyp
 
     assert digests(resumed.path) == digests(whole.path)
     # no step was computed twice
-    num_stage_1 = 4
-    assert saved == [*range(1, num_stage_1 + 1 + (5 if "gossip" in name else 0)), 1, 2, 3]
+    assert saved == [*range(1, num_stage_1 + 1), 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", LOCAL_GATES)
 def test_gates_that_stay_at_home_go_on_after_every_step(name, tmp_path, monkeypatch):
-    one = scenario({}, gate=LOCAL_GATES[name])
+    one = scenario({"rounds": 2}, gate=LOCAL_GATES[name])
     whole = run(one, tmp_path / "whole")
+    assert_under_way(whole, "gate", [2])
     save = Checkpoint.save
 
     def save_and_die(self, steps_done, tensors):
@@ -103,7 +128,7 @@ def test_gates_that_stay_at_home_go_on_after_every_step(name, tmp_path, monkeypa
             break
         except Killed:
             num_kills += 1
-    assert num_kills == 4 + 3
+    assert num_kills == 2 + one.training.gate.rounds
     assert digests(resumed.path) == digests(whole.path)
 
 
@@ -124,4 +149,4 @@ def test_another_scenario_is_not_resumed(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         run(scenario({}), tmp_path / "out")
     with pytest.raises(InputError, match="unfinished run of another scenario"):
-        run(scenario({"rounds": 5}), tmp_path / "out", resume=True)
+        run(scenario({"rounds": 7}), tmp_path / "out", resume=True)

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
@@ -252,8 +253,10 @@ class Crash(BaseException):
     [
         "",
         "scenario.yaml",
-        "extractor-",
-        "gate-",
+        "checkpoint",
+        "extractor-*.safetensors",
+        "experts-",
+        "gate-*.safetensors",
         "requests.parquet",
         "summary.parquet",
         "summary.json",
@@ -261,30 +264,54 @@ class Crash(BaseException):
     ],
 )
 @pytest.mark.parametrize("over", [False, True], ids=["fresh", "over a finished run"])
-def test_a_crash_at_any_write_leaves_nothing_that_looks_finished(cli, tiny, monkeypatch, file, over):
-    """The power goes when a file is on the disc but hasn't its name yet; '' is the first file of all."""
-    if over:
-        assert cli("run", "tiny.yaml", "--out", "out", "--quiet").status == 0
-    before, real = listing(tiny.parent), os.fsync
+def test_a_crash_at_any_write_leaves_nothing_that_looks_finished(
+    cli, tiny, finished, tmp_path, monkeypatch, file, over
+):
+    """The power goes when a file is on the disc but hasn't its name yet; '' is the first file of all.
 
-    def fsync(descriptor: int) -> None:
+    A run that goes on, and one that begins again, then end as if nothing had been.
+    """
+    out, whole = Path("out"), load_run(finished[1]).manifest["tables"]
+    if over:
+        shutil.copytree(finished[1], out)
+    before, real, stored = listing(tiny.parent), os.fsync, []
+
+    def fsync(descriptor: int, crash: bool = True) -> None:
         real(descriptor)
-        if file in Path(f"/proc/self/fd/{descriptor}").readlink().name:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if crash and fnmatch(path.name, f"*{file}*"):
             raise Crash
+        if path.parent.name == "values":
+            stage, _, rest = path.name[1:].partition("-")
+            stored.append(f"{stage}.{rest.split('.')[1]}")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         with pytest.raises(Crash):
             cli("run", "tiny.yaml", "--out", "out", "--quiet")
-    if over and Path("out/manifest.json").exists():
+    if over and (out / "manifest.json").exists():
         assert before.items() <= listing(tiny.parent).items(), "the finished run is untouched"
     else:
         with pytest.raises(InputError, match="no finished run here"):
-            load_run("out")
-    again = cli("run", "tiny.yaml", "--out", "out", "--quiet")
+            load_run(out)
+    shutil.copytree(out, tmp_path / "again")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: fsync(descriptor, crash=False))
+        resumed = cli("run", "tiny.yaml", "--out", "out", "--quiet", "--resume")
+    assert resumed.status == 0, resumed.err
+    # what training had stored wasn't computed once more
+    assert sorted(stored) == [
+        "experts.safetensors",
+        "extractor.checkpoint",
+        "extractor.safetensors",
+        "gate.checkpoint",
+        "gate.safetensors",
+    ]
+    again = cli("run", "tiny.yaml", "--out", str(tmp_path / "again"), "--quiet")
     assert again.status == 0, again.err
-    load_run("out")
-    assert not [path for path in listing(Path("out")) if "partial" in path]
+    for path in (out, tmp_path / "again"):
+        assert load_run(path).manifest["tables"] == whole
+        assert not [name for name in listing(path) if "partial" in name or "checkpoint" in name]
 
 
 LONG = ["run", "tiny.yaml", "--out", "out", "--set", "training.extractor.rounds=50000"]
