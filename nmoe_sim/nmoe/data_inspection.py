@@ -120,7 +120,8 @@ def _why_no_labels(labels: Any, num_classes: int) -> str | None:
         return f"are of {labels.dtype}, shape {labels.shape}, and must be of int64, shape (n,)"
     wrong = labels[(labels < 0) | (labels >= num_classes)]
     if wrong.size:
-        return f"are outside 0..{num_classes - 1} for {wrong.size} of {labels.size} samples, such as {wrong[0]}; count classes from 0"
+        found = f"{wrong.size} of {labels.size} samples, such as {wrong[0]}"
+        return f"are outside 0..{num_classes - 1} for {found}; number the classes from 0"
     return None
 
 
