@@ -11,6 +11,7 @@ from simpy.events import Event
 from nmoe_sim.accounts import record_devices, record_energy, record_requests, record_summary
 from nmoe_sim.checks import Layout
 from nmoe_sim.engine.link_samples import record_links
+from nmoe_sim.errors import RunError
 from nmoe_sim.hosting import memory_used, move_experts, placement_problem
 from nmoe_sim.inference.answers import predictions
 from nmoe_sim.inference.channel import ChannelScores
@@ -30,12 +31,27 @@ def simulate(learning: Learning, layout: Layout) -> None:
 
 
 def _run_alone(learning: Learning, process: Generator[Event, Any, None]) -> None:
-    """Run a process to its end, every torch operation on one thread: results must not depend on cores."""
+    """Run a process to its end, every torch operation on one thread: results must not depend on cores.
+
+    Raises
+    ------
+    RunError
+        It waits for what never comes, as a user's own protocol may.
+    """
     from nmoe_sim.nmoe.threads import one_thread
 
     env = learning.simulation.env
+    whole = env.process(process)
     with one_thread():
-        env.run(env.process(process))
+        try:
+            env.run(whole)
+        except RuntimeError as error:
+            if whole.triggered or not str(error).startswith("No scheduled events left"):
+                raise
+            raise RunError(
+                "nothing is left to happen, and the run isn't through: it waits for an event that never comes; "
+                "look at what a plug-in's clock yields"
+            ) from error
 
 
 def train(learning: Learning) -> Generator[Event, Any, None]:

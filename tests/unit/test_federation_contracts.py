@@ -79,6 +79,16 @@ def waits(_, federation):
     yield federation.simulation.env.timeout(1.0)
 
 
+def hangs(_, federation):
+    yield federation.simulation.env.timeout(1.0)
+    yield federation.simulation.env.event()
+
+
+def fails(_, federation):
+    yield federation.simulation.env.timeout(1.0)
+    raise RuntimeError("of its own")
+
+
 @pytest.mark.parametrize(("owner", "method", "instead", "message"), [
     (AllClients, "rank", lambda _, candidates: [77],
      r"^training\.extractor: selection 'all' chose client 77, and those that can begin are 0, 1, 2;"),
@@ -90,10 +100,19 @@ def waits(_, federation):
     (Synchronous, "clock", opens_a_round,
      r"^training\.extractor: protocol 'synchronous' left 2 of 3 parts open, the first that of client 0 in round 0;"),
     (Synchronous, "clock", waits, r"^training\.extractor: protocol 'synchronous' made 0 of \d+ versions of the model"),
+    (Synchronous, "clock", hangs, "^nothing is left to happen, and the run isn't through: .* look at what a"),
 ])  # fmt: skip
 def test_a_run_looks(monkeypatch, owner, method, instead, message):
     scenario = tiny_scenario({"training.extractor.compression": {"kind": "quantise"}})
     learning = prepare(scenario, layout := check(scenario), workers=1)
     monkeypatch.setattr(owner, method, instead)
     with pytest.raises(RunError, match=message):
+        simulate(learning, layout)
+
+
+def test_a_plug_ins_own_error_is_left_as_it_is(monkeypatch):
+    scenario = tiny_scenario({})
+    learning = prepare(scenario, layout := check(scenario), workers=1)
+    monkeypatch.setattr(Synchronous, "clock", fails)
+    with pytest.raises(RuntimeError, match=r"^of its own$"):
         simulate(learning, layout)
