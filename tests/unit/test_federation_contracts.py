@@ -11,7 +11,8 @@ from nmoe_sim.lifecycle import simulate
 from nmoe_sim.nmoe.compression import Quantise
 from nmoe_sim.nmoe.server_update import Average
 from nmoe_sim.preparation import prepare
-from nmoe_sim.training.federation.contracts import checked_bytes, checked_choice, checked_pair
+from nmoe_sim.training.federation.contracts import arrived_work, checked_bytes, checked_choice, checked_pair
+from nmoe_sim.training.federation.history import Attempt
 from nmoe_sim.training.federation.protocols import Synchronous
 from nmoe_sim.training.federation.selection import AllClients
 
@@ -79,6 +80,23 @@ def waits(_, federation):
     yield federation.simulation.env.timeout(1.0)
 
 
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"work": None}, "^it closes a version with the part of client 2 in round 5, which hasn't trained; give"),
+    ({"reason": "transfer_lost"}, "which ended with 'transfer_lost'"),
+    ({"version": 3}, "which is in version 3 already"),
+])  # fmt: skip
+def test_a_version_is_made_of_parts_that_arrived_each_once(changes, message):
+    given = {"client": 2, "round": 5, "t_start_s": 0.0, "t_end_s": 1.0, "work": 7}
+    assert arrived_work(Attempt(**given), "it") == 7
+    with pytest.raises(RunError, match=message):
+        arrived_work(Attempt(**{**given, **changes}), "it")
+
+
+def closes_at_once(_, federation):
+    federation.close("average", [(attempt, 1.0) for attempt in federation.open_round(0, [0])])
+    yield federation.simulation.env.timeout(1.0)
+
+
 def hangs(_, federation):
     yield federation.simulation.env.timeout(1.0)
     yield federation.simulation.env.event()
@@ -100,6 +118,7 @@ def fails(_, federation):
     (Synchronous, "clock", opens_a_round,
      r"^training\.extractor: protocol 'synchronous' left 2 of 3 parts open, the first that of client 0 in round 0;"),
     (Synchronous, "clock", waits, r"^training\.extractor: protocol 'synchronous' made 0 of \d+ versions of the model"),
+    (Synchronous, "clock", closes_at_once, r"^training\.extractor: the protocol closes .* client 0 in round 0, which"),
     (Synchronous, "clock", hangs, "^nothing is left to happen, and the run isn't through: .* look at what a"),
 ])  # fmt: skip
 def test_a_run_looks(monkeypatch, owner, method, instead, message):

@@ -13,6 +13,7 @@ from nmoe_sim.errors import RunError
 if TYPE_CHECKING:
     from nmoe_sim.nmoe.cohort import State
     from nmoe_sim.training.federation.federation import Federation
+    from nmoe_sim.training.federation.history import Attempt
 
 
 def checked_choice(chosen: Any, candidates: Sequence[int], count: int | None, who: str) -> list[int]:
@@ -112,6 +113,26 @@ def checked_pair(returned: Any, like: State, who: str) -> tuple[State, Any]:
     if rest is not None and not (isinstance(rest, Mapping) and all(map(torch.is_tensor, rest.values()))):
         raise RunError(f"{who} must return as its second a mapping of tensors, which is stored, not {rest!r}")
     return {name: state[name] for name in like}, rest
+
+
+def arrived_work(attempt: Attempt, who: str) -> int:
+    """Return what a part computed that is taken into a version.
+
+    Raises
+    ------
+    RunError
+        It computed nothing, has a reason why it doesn't count, or was taken already.
+    """
+    if attempt.work is None or attempt.reason is not None or attempt.version is not None:
+        if attempt.version is not None:
+            why = f"is in version {attempt.version} already"
+        else:
+            why = f"ended with {attempt.reason!r}" if attempt.reason else "hasn't trained"
+        raise RunError(
+            f"{who} closes a version with the part of client {attempt.client} in round {attempt.round}, which {why}; "
+            "give federation.close parts whose process is through with the value True, each once"
+        )
+    return attempt.work
 
 
 def check_end(federation: Federation, protocol: str) -> None:

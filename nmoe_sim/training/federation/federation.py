@@ -12,7 +12,7 @@ from simpy.events import Event
 
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.training.clock import StageClock, Steps
-from nmoe_sim.training.federation.contracts import checked_choice
+from nmoe_sim.training.federation.contracts import arrived_work, checked_choice
 from nmoe_sim.training.federation.history import Arrival, Attempt, History, Mix, Rule, Step
 from nmoe_sim.training.federation.selection import Candidates
 
@@ -273,9 +273,9 @@ class Federation:
         self.version += 1
         arrivals = []
         for attempt, scale in arrived:
-            assert attempt.work is not None
+            work = arrived_work(attempt, f"training.{self.clock.stage}: the protocol")
             attempt.version = self.version
-            arrivals.append(Arrival(attempt.work, scale))
+            arrivals.append(Arrival(work, scale))
         expected = self.selection.number(len(self.clients))
         step = Step(rule, tuple(arrivals), reports=tuple(reports), expected=expected)
         self.clock.history.add_step(step, self.clock.now_s)
