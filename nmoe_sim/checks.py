@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from nmoe_sim.errors import InputError
 from nmoe_sim.inference.arrivals import Arrivals
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
-from nmoe_sim.scenario.scenario import Scenario
+from nmoe_sim.scenario.scenario import ModelSection, Scenario
 from nmoe_sim.training.stage import model_of
 
 MAX_REQUESTS = 20_000_000
@@ -48,9 +49,17 @@ class Layout:
     def resident_bytes(self, scenario: Scenario) -> int:
         """Return the bytes of extractor and gate that every client holds."""
         model, shape = model_of(scenario), scenario.data.input_shape
-        parameters = model.extractor.num_parameters(shape)
-        parameters += model.gate.num_parameters(model.extractor.num_features, len(self.clients))
-        return int(parameters) * _BYTES_PER_PARAMETER
+        parameters = _num_parameters(model, "extractor", shape)
+        parameters += _num_parameters(model, "gate", model.extractor.num_features, len(self.clients))
+        return parameters * _BYTES_PER_PARAMETER
+
+
+def _num_parameters(model: ModelSection, part: str, *sizes: Any) -> int:
+    """Count a part's parameters; a user's own may not be one that can be counted."""
+    try:
+        return int(getattr(model, part).num_parameters(*sizes))
+    except ValueError as error:
+        raise InputError(str(error), key=f"model.{part}") from error
 
 
 @contextmanager
@@ -247,7 +256,7 @@ def _check_training(scenario: Scenario, topology: Topology) -> None:
 
 def _check_memory(scenario: Scenario, layout: Layout, groups: list[tuple[int | None, DeviceProfile]]) -> None:
     model = model_of(scenario)
-    expert = model.expert.num_parameters(model.extractor.num_features, scenario.data.num_classes)
+    expert = _num_parameters(model, "expert", model.extractor.num_features, scenario.data.num_classes)
     held = scenario.training.gate.experts_held(len(layout.clients))
     needed = layout.resident_bytes(scenario) + held * expert * _BYTES_PER_PARAMETER
     experts = "own expert" if held == 1 else f"{held} experts while the gate is trained"

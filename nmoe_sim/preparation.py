@@ -107,14 +107,17 @@ def prepare_clock(scenario: Scenario, layout: Layout) -> Learning:
 def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: torch.device) -> ClientData:
     import torch
 
-    from nmoe_sim.nmoe.feature_skew import skewed_test_set
+    from nmoe_sim.nmoe.data_inspection import inspect_dataset, inspected_parts
+    from nmoe_sim.nmoe.feature_skew import seen_by, skewed_test_set
     from nmoe_sim.nmoe.partition import matching_test_split
 
     dataset = scenario.data.load(streams)
+    inspect_dataset(dataset, scenario.data.input_shape, scenario.data.num_classes)
     num_clients, classes = len(layout.clients), dataset.num_classes
     parts = scenario.data.partition.assign(
         dataset.train_y, num_clients=num_clients, num_classes=classes, rng=streams.generator("partition")
     )
+    parts = inspected_parts(parts, len(dataset.train_y), num_clients)
     test_parts = matching_test_split(
         parts, dataset.train_y, dataset.test_y, classes, streams.generator("partition_test")
     )
@@ -126,7 +129,7 @@ def _load(scenario: Scenario, layout: Layout, streams: RandomStreams, device: to
         )
     skew = scenario.data.feature_skew
     train_x = [
-        skew.apply(dataset.train_x[part], client=client, num_clients=num_clients, streams=streams, split="train")
+        seen_by(skew, dataset.train_x[part], client=client, num_clients=num_clients, streams=streams, split="train")
         for client, part in enumerate(parts)
     ]
     return ClientData(

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from nmoe_sim.nmoe.data_inspection import inspect_seen
 from nmoe_sim.nmoe.datasets.base import Images
 from nmoe_sim.nmoe.partition.base import Indices
 from nmoe_sim.rng import RandomStreams
@@ -165,6 +166,21 @@ class Combined(FeatureSkewSpec):
         return Rotation(max_deg=self.max_deg), Noise(max_std=self.max_std)
 
 
+def seen_by(
+    skew: FeatureSkewSpec, images: Images, *, client: int, num_clients: int, streams: RandomStreams, split: str
+) -> Images:
+    """Return ``skew.apply`` of these, and refuse what it mustn't return.
+
+    Raises
+    ------
+    InputError
+        Another shape or type, or values outside [0, 1].
+    """
+    seen = skew.apply(images, client=client, num_clients=num_clients, streams=streams, split=split)
+    inspect_seen(seen, images.shape, client)
+    return seen
+
+
 def skewed_test_set(
     skew: FeatureSkewSpec, test_x: Images, test_parts: Sequence[Indices], streams: RandomStreams
 ) -> Images:
@@ -188,5 +204,7 @@ def skewed_test_set(
     """
     seen = test_x.copy()
     for client, rows in enumerate(test_parts):
-        seen[rows] = skew.apply(test_x[rows], client=client, num_clients=len(test_parts), streams=streams, split="test")
+        seen[rows] = seen_by(
+            skew, test_x[rows], client=client, num_clients=len(test_parts), streams=streams, split="test"
+        )
     return seen

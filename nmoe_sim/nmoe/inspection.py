@@ -14,9 +14,13 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nmoe_sim.nmoe.cohort import stack
+from nmoe_sim.nmoe.modules import built_module
 from nmoe_sim.nmoe.stacked_forward import stacked_forward
+from nmoe_sim.nmoe.threads import one_thread
 
-_BATCH = 2
+_BATCH, _SAMPLES = 2, 3
+_RTOL, _ATOL = 1e-3, 1e-4
+"""How far a sample's outputs may differ alone and in a batch, the second by the largest output: sums are rounded."""
 _FORWARD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a user's ``forward`` may well raise: errors of Python's operators and of torch."""
 
@@ -24,7 +28,9 @@ _FORWARD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError,
 def build_inspected(
     build: Callable[[], nn.Module], input_shape: Sequence[int], num_outputs: int, *, is_head: bool
 ) -> nn.Module:
-    """Build a part of the model, run it on tensors without content, and refuse what no run could use.
+    """Build a part of the model, run a copy of it, and refuse what no run could use.
+
+    It is run on tensors without content, then on random samples, on the CPU.
 
     Parameters
     ----------
@@ -46,21 +52,21 @@ def build_inspected(
     ------
     ValueError
         With the remedy: it has nothing to train, a parameter twice, weights or outputs from torch's global generator;
-        it normalises over the batch, keeps what can't be averaged, fails, or returns another shape. Not found is what
-        a layer does that ``forward`` doesn't reach, or a batch normalisation that isn't a layer.
+        it normalises over the batch, keeps what can't be averaged, fails, returns another shape or type, changes its
+        input, or returns for a sample what depends on the others in the batch or on earlier calls. Not found is what
+        a layer does that ``forward`` doesn't reach.
     """
     module = _build_repeatably(build)
     _inspect_layers(module, is_head)
     _inspect_outputs(module, input_shape, num_outputs, is_head)
+    _inspect_values(module, input_shape, num_outputs, is_head)
     return module
 
 
 def _build_repeatably(build: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         before = torch.default_generator.get_state()
-        module = build()
-        if not isinstance(module, nn.Module):
-            raise ValueError(f"'build' must return an nn.Module, not {module!r}")
+        module = built_module(build())
         if torch.equal(before, torch.default_generator.get_state()):
             return module
         state, again = module.state_dict(), build().state_dict()
@@ -119,9 +125,47 @@ def _inspect_outputs(module: nn.Module, input_shape: Sequence[int], num_outputs:
             f"of a batch of shape {tuple(inputs.shape)} the module must return a tensor of shape "
             f"{(_BATCH, num_outputs)}, and it returns {got}; change its last layer"
         )
+    if outputs.dtype != inputs.dtype:
+        raise ValueError(
+            f"the module must return {inputs.dtype}, as it is given, and it returns {outputs.dtype}; "
+            "end its forward with .to(x.dtype)"
+        )
     if is_head:
         with _in_words("all clients' experts or gates are computed as one by torch.func.vmap, and there it fails"):
             stacked_forward(on_meta)(stack([on_meta.state_dict()] * 2), torch.stack([inputs] * 2))
+
+
+@one_thread()
+@torch.no_grad()
+def _inspect_values(module: nn.Module, input_shape: Sequence[int], num_outputs: int, is_head: bool) -> None:
+    trained = copy.deepcopy(module).to("cpu").train()
+    draw = torch.randn if is_head else torch.rand  # pixels are in [0, 1]
+    given = draw(_SAMPLES, *input_shape, generator=torch.Generator().manual_seed(1))
+    inputs = given.clone()
+    with _in_words("the module fails on random samples"):
+        together, again = trained(inputs).clone(), trained(inputs).clone()
+        alone = [trained(inputs[i : i + 1]).clone() for i in (0, _SAMPLES - 1)]
+    if not torch.equal(inputs, given):
+        raise ValueError(
+            "the module changes its input, which is the data set or a table of features that others read too; "
+            "compute new tensors (x = x * 2, not x.mul_(2) or x *= 2)"
+        )
+    if not torch.allclose(together, again, rtol=0.0, atol=0.0, equal_nan=True):
+        raise ValueError(
+            "the module returns something else when it is called again on the same samples; let forward depend on its "
+            "input and the weights alone"
+        )
+    if alone[0].shape != (1, num_outputs):
+        raise ValueError(
+            f"of a batch of one sample the module must return shape {(1, num_outputs)}, and it returns "
+            f"{tuple(alone[0].shape)}; keep the first axis (no squeeze without a dim)"
+        )
+    scale = together.nan_to_num(0.0, 0.0, 0.0).abs().max().item()
+    if not torch.allclose(torch.cat(alone), together[:: _SAMPLES - 1], rtol=_RTOL, atol=_ATOL * scale, equal_nan=True):
+        raise ValueError(
+            "what the module returns for a sample depends on the others in its batch, and no two batches are alike; "
+            "let forward treat each sample by itself (a mean over dim 0?)"
+        )
 
 
 @contextmanager

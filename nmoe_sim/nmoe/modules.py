@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 def init_(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
@@ -122,8 +124,32 @@ def count_parameters(build: Callable[[torch.Generator], nn.Module]) -> int:
     """Return the number of parameters of the module that ``build`` makes.
 
     It is really built, not on the meta device: many modules compute with values as they are built.
+
+    Raises
+    ------
+    ValueError
+        It isn't a module, or has parameters without a shape.
     """
-    return sum(parameter.numel() for parameter in build(torch.Generator()).parameters())
+    return sum(parameter.numel() for parameter in built_module(build(torch.Generator())).parameters())
+
+
+def built_module(built: Any) -> nn.Module:
+    """Return what a ``build`` returned, if it is a module whose tensors all have a shape.
+
+    Raises
+    ------
+    ValueError
+        It is something else, or has lazy layers.
+    """
+    if not isinstance(built, nn.Module):
+        raise ValueError(f"'build' must return an nn.Module, not {built!r}; return the module that it makes")
+    for name, tensor in chain(built.named_parameters(), built.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(
+                f"the module's '{name}' has no shape before it is first called (a lazy layer?), and its bytes must be "
+                "known by then; give the layer the width of its input, as in nn.Linear(64, 10)"
+            )
+    return built
 
 
 class Gate(nn.Module):

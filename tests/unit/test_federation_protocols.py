@@ -17,6 +17,7 @@ from nmoe_sim.errors import RunError
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.training import clock as stage_clock
 from nmoe_sim.training.clock import StageClock
+from nmoe_sim.training.federation.contracts import check_end
 from nmoe_sim.training.federation.federation import Federation, Report, RoundCosts
 from nmoe_sim.training.federation.history import Attempt, History
 from nmoe_sim.training.federation.protocols import (
@@ -82,6 +83,7 @@ def federated(
     process = run.env.process(protocol.clock(federation))
     run.env.run(process if until_s == math.inf else run.env.any_of([process, run.env.timeout(until_s)]))
     assert process.triggered, "it never ends"
+    check_end(federation, protocol.kind)
     clock.history.settle()
     return clock.history
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import tiny_scenario
 from torch import nn
 from torch.nn import functional
 
+from nmoe_sim.checks import check
+from nmoe_sim.errors import InputError
+from nmoe_sim.nmoe.experts import MlpExpert
+from nmoe_sim.nmoe.extractors import MlpExtractor
+from nmoe_sim.nmoe.gates import MlpGate
 from nmoe_sim.nmoe.inspection import build_inspected
 from nmoe_sim.nmoe.modules import Gate, count_parameters, linear, seeded
 from nmoe_sim.nmoe.stacked_forward import stacked_forward
@@ -33,6 +39,11 @@ def inspected(then, *layers, is_head=False):
     return build_inspected(lambda: seeded(lambda: Part(then, *layers), generator()), (6,), 4, is_head=is_head)
 
 
+def counted(self):
+    self.calls = getattr(self, "calls", 0) + 1
+    return 1 + 0.01 * self.calls
+
+
 def layer(self, x):
     return self.layers[0](x)
 
@@ -56,11 +67,38 @@ COUNTER.register_buffer("steps", torch.zeros((), dtype=torch.int64))
     (layer, [nn.Linear(5, 4)], r"fails on a batch of shape \(2, 6\) \(test_nmoe_inspection\.py, line \d+\): Runtime"),
     (lambda self, x: self.missing(x), [], r"line \d+\): AttributeError: .*'missing'; mend it"),
     (lambda self, x: x * x.max().item(), [], r"let forward use shapes but no values"),
+    (lambda self, x: x.half(), [], r"must return torch\.float32, as it is given, and it returns torch\.float16; end"),
+    (lambda self, x: (x > 0).long(), [], r"returns torch\.int64"),
+    (lambda self, x: x - x.mean(dim=0), [], "for a sample depends on the others in its batch"),
+    (lambda self, x: x.cumsum(dim=0), [], "depends on the others"),
+    (lambda self, x: x - x[-1], [], "depends on the others"),
+    (lambda self, x: 1e6 * x.softmax(dim=0), [], "depends on the others"),
+    (lambda self, x: x * counted(self), [], "returns something else when it is called again on the same samples"),
+    (lambda self, x: x.squeeze(), [], r"of a batch of one sample .* shape \(1, 4\), and it returns \(4,\); keep"),
+    (layer, [nn.LazyLinear(4)], r"'layers\.0\.weight' has no shape before it is first called .*; give the layer"),
 ])  # fmt: skip
 @pytest.mark.parametrize("is_head", [False, True])
 def test_what_no_run_could_use_is_refused(then, layers, message, is_head):
     with pytest.raises(ValueError, match=message):
         inspected(then, *layers, is_head=is_head)
+
+
+class InPlace(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.mul_(0.5))
+
+
+def test_inputs_are_left_as_they_are():
+    with pytest.raises(ValueError, match="changes its input, which is the data set"):
+        build_inspected(lambda: seeded(lambda: InPlace(6, 4), generator()), (6,), 4, is_head=False)
+
+
+def test_a_module_stays_as_it_was_built_and_what_it_returns_may_be_anything_finite_or_not():
+    module = inspected(lambda self, x: (x * 0).detach() + counted(self) * 0)
+    assert not hasattr(module, "calls"), "a copy was called"
+    inspected(lambda self, x: x.sqrt())  # NaN below 0
+    inspected(lambda self, x: 1e9 + x)
+    inspected(lambda self, x: x / 0)
 
 
 def test_heads_are_trained_as_one():
@@ -69,7 +107,7 @@ def test_heads_are_trained_as_one():
         inspected(lambda self, x: x, BUFFER, is_head=True)
 
     def in_place(self, x):
-        return torch.zeros(2, 4, device=x.device).add_(x)
+        return torch.zeros(len(x), 4, device=x.device).add_(x)
 
     inspected(in_place)
     with pytest.raises(
@@ -127,6 +165,18 @@ def test_a_gate_without_a_local_part_is_its_shared_part():
 
 def test_parameters_are_counted_by_building():
     assert count_parameters(lambda g: linear(6, 4, g)) == 28
+    with pytest.raises(ValueError, match=r"must return an nn\.Module, not None"):
+        count_parameters(lambda g: None)
+    with pytest.raises(ValueError, match="'weight' has no shape"):
+        count_parameters(lambda g: nn.LazyLinear(4))
+
+
+@pytest.mark.parametrize(("part", "spec"), [("extractor", MlpExtractor), ("expert", MlpExpert), ("gate", MlpGate)])
+def test_a_part_that_cannot_be_counted_is_refused_where_it_is_set(monkeypatch, part, spec):
+    scenario = tiny_scenario({f"model.{part}": {"kind": "mlp"}})
+    monkeypatch.setattr(spec, "num_parameters", lambda *_: count_parameters(lambda _: None))
+    with pytest.raises(InputError, match=rf"model\.{part}: 'build' must return an nn\.Module, not None"):
+        check(scenario)
 
 
 def test_heads_that_could_not_be_trained_as_they_are_meant_are_refused():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmoe_sim.rng import RandomStreams
+from nmoe_sim.training.federation.contracts import checked_pair
 from nmoe_sim.training.federation.history import History, Step
 from nmoe_sim.training.federation.memory import SERVER, Memory
 
@@ -75,7 +76,13 @@ class Aggregation:
                 mean = plus(current, arrived, bases, (shares / shares.sum()).tolist())
         else:
             mean = plus(current, arrived, [current] * len(arrived) if step.rule == "mix" else bases, scales)
-        memory.models[SERVER], memory.server = self.stage.server_update.step(current, mean, memory.server)
+        server_update = self.stage.server_update
+        moved, kept = checked_pair(
+            server_update.step(current, mean, memory.server),
+            mean,
+            f"training.{self.stage_name}: server_update '{server_update.kind}': step",
+        )
+        memory.models[SERVER], memory.server = moved, kept or {}
 
     def _private(
         self, version: int, current: State, updates: Sequence[State], scales: Sequence[float], num_expected: int

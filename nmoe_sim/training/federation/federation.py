@@ -12,6 +12,7 @@ from simpy.events import Event
 
 from nmoe_sim.engine.simulation import Simulation
 from nmoe_sim.training.clock import StageClock, Steps
+from nmoe_sim.training.federation.contracts import arrived_work, checked_choice
 from nmoe_sim.training.federation.history import Arrival, Attempt, History, Mix, Rule, Step
 from nmoe_sim.training.federation.selection import Candidates
 
@@ -122,8 +123,10 @@ class Federation:
 
     def select(self, number: int, count: int | None = None) -> list[int]:
         """Return the clients chosen for a round among those that can begin now; ``count`` of them, if given."""
-        candidates = Candidates(self.able(), len(self.clients), number, self._turns, self.num_samples, self.clock)
-        return sorted(self.selection.choose(candidates, count))
+        able = self.able()
+        candidates = Candidates(able.copy(), len(self.clients), number, self._turns, self.num_samples, self.clock)
+        who = f"training.{self.clock.stage}: selection '{self.selection.kind}'"
+        return checked_choice(self.selection.choose(candidates, count), able, count, who)
 
     @property
     def is_over(self) -> bool:
@@ -281,9 +284,9 @@ class Federation:
         self.version += 1
         arrivals = []
         for attempt, scale in arrived:
-            assert attempt.work is not None
+            work = arrived_work(attempt, f"training.{self.clock.stage}: the protocol")
             attempt.version = self.version
-            arrivals.append(Arrival(attempt.work, scale))
+            arrivals.append(Arrival(work, scale))
         expected = self.selection.number(len(self.clients))
         step = Step(rule, tuple(arrivals), reports=tuple(reports), expected=expected)
         self.clock.history.add_step(step, self.clock.now_s)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.training.federation.aggregation import Aggregation
+from nmoe_sim.training.federation.contracts import checked_pair
 from nmoe_sim.training.federation.history import History, Step, Work
 from nmoe_sim.training.federation.memory import SERVER, Memory, by_number
 
@@ -231,7 +232,11 @@ class Replay:
 
         update = privacy.clip(minus(shared, start))
         draws = torch_generator(self.streams, f"compression/{self.stage_name}", work.client, work.counter)
-        decoded, residual = compression.compress(update, memory.residuals.get(str(work.client)), draws)
+        decoded, residual = checked_pair(
+            compression.compress(update, memory.residuals.get(str(work.client)), draws),
+            update,
+            f"training.{self.stage_name}: compression '{compression.kind}': compress",
+        )
         if residual is not None:
             memory.residuals[str(work.client)] = residual
         return {name: start[name] + decoded[name] for name in start}

@@ -12,6 +12,7 @@ from simpy.events import Event
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.scenario.quantities import Count
 from nmoe_sim.scenario.spec import Family
+from nmoe_sim.training.federation.contracts import check_end, checked_bytes
 from nmoe_sim.training.federation.federation import Federation, RoundCosts
 from nmoe_sim.training.federation.history import History
 from nmoe_sim.training.federation.replay import Learner, Replay
@@ -98,6 +99,7 @@ class FederatedStage(Stage):
             learning.data.num_train,
         )
         yield from self.protocol.clock(federation)
+        check_end(federation, self.protocol.kind)
         clock.history.settle()
         return clock.history
 
@@ -145,6 +147,7 @@ class FederatedStage(Stage):
         if not part:
             return 0, 0
         down_bytes = tensor_bytes(part)
-        up_bytes = self.compression.payload_bytes({name: tensor.numel() for name, tensor in part.items()})
+        sizes = {name: tensor.numel() for name, tensor in part.items()}
+        up_bytes = checked_bytes(self.compression.payload_bytes(sizes), f"compression '{self.compression.kind}'")
         variates = down_bytes if self.local_update.has_variates else 0
         return down_bytes + variates, up_bytes + variates
