@@ -53,6 +53,9 @@ class Optimizer(Spec):
 
         lr = self.lr * lr_scale
         if self.method == "sgd":
-            return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay)
+            # foreach: the same bits in fewer calls, for each of which threads would wait for the interpreter
+            return torch.optim.SGD(
+                parameters, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay, foreach=True
+            )
         betas = (self.momentum, ADAM_BETA_2)
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=ADAM_EPSILON, weight_decay=self.weight_decay)
