@@ -82,6 +82,7 @@ class Case:
     """Rounds in a turn."""
 
 
+FIXUP = ResNetExtractor(normalisation="fixup")
 BF16 = SGD.model_copy(update={"precision": "bf16"})
 CASES = [
     Case("2: experts on features", expert, (NUM_FEATURES,), 6.0, rounds=10),
@@ -90,6 +91,7 @@ CASES = [
     Case("1: LeNet-5", lambda: extractor_with_head(LENET, (1, 28, 28)), (1, 28, 28), 1.3),
     Case("1: ResNet-8", lambda: extractor_with_head(ResNetExtractor(), (3, 32, 32)), (3, 32, 32), 1.05),
     Case("1: ResNet-8, bf16", lambda: extractor_with_head(ResNetExtractor(), (3, 32, 32)), (3, 32, 32), 1.8, BF16),
+    Case("1: ResNet-8 Fixup, bf16", lambda: extractor_with_head(FIXUP, (3, 32, 32)), (3, 32, 32), 1.8, BF16),
 ]
 
 

@@ -82,6 +82,7 @@ class ResNetExtractor(PooledExtractor):
         from torch import nn
 
         from nmoe_sim.nmoe.extractors.residual import residual_network
+        from nmoe_sim.nmoe.modules import channels_last
 
         self.check(input_shape)
         backbone = residual_network(
@@ -92,6 +93,8 @@ class ResNetExtractor(PooledExtractor):
             projected=self.depth == 18,
             generator=generator,
         )
+        if self.normalisation == "fixup":
+            backbone = channels_last(backbone)
         return nn.Sequential(backbone, self.head(generator))
 
     def num_parameters(self, input_shape: Shape) -> int:
