@@ -93,9 +93,8 @@ class ResNetExtractor(PooledExtractor):
             projected=self.depth == 18,
             generator=generator,
         )
-        if self.normalisation == "fixup":
-            backbone = channels_last(backbone)
-        return nn.Sequential(backbone, self.head(generator))
+        module = nn.Sequential(backbone, self.head(generator))
+        return channels_last(module) if self.normalisation == "fixup" else module
 
     def num_parameters(self, input_shape: Shape) -> int:
         """Return the number of parameters, without torch."""
