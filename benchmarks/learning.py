@@ -42,10 +42,10 @@ from nmoe_sim.nmoe.cohort import State, average, batches  # noqa: E402
 from nmoe_sim.nmoe.experts import MlpExpert  # noqa: E402
 from nmoe_sim.nmoe.extractors import CnnExtractor, ExtractorSpec, MlpExtractor, ResNetExtractor  # noqa: E402
 from nmoe_sim.nmoe.gates import MlpGate  # noqa: E402
-from nmoe_sim.nmoe.losses import FixedExperts, cross_entropy, masked_mean  # noqa: E402
+from nmoe_sim.nmoe.losses import FixedExperts, masked_mean  # noqa: E402
 from nmoe_sim.nmoe.modules import linear  # noqa: E402
 from nmoe_sim.nmoe.optimizer import Optimizer  # noqa: E402
-from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss  # noqa: E402
+from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss, of_labels  # noqa: E402
 from nmoe_sim.nmoe.strategy import train_cohort  # noqa: E402
 from nmoe_sim.rng import RandomStreams  # noqa: E402
 
@@ -171,12 +171,7 @@ def ours(number: int, workers: int) -> None:
 def loss_of(case: Case, p: Problem) -> StackedLoss:
     if case.is_gate:
         return mixture_of(p)
-    labels = torch.cat(p.labels)
-
-    def classify(out_ABC: Tensor, batch: StackedBatch) -> Tensor:
-        return masked_mean(cross_entropy(out_ABC, labels[batch.rows_AB]), batch.mask_AB)
-
-    return classify
+    return of_labels(p.labels)
 
 
 def mixture_of(p: Problem) -> StackedLoss:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from nmoe_sim.commands import check, coverage, data, listing, place, results, run, sweep
-from nmoe_sim.commands.options import INTERRUPTED, warn
+from nmoe_sim.commands.options import interrupted, warn
 from nmoe_sim.errors import NmoeSimError
 from nmoe_sim.version import __version__
 
@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("interrupted: what was written has no manifest.json; run again", file=sys.stderr)
-        return INTERRUPTED
+        return interrupted("what was written has no manifest.json; run again")
     except BrokenPipeError:
         sys.stderr.close()
         return 1

@@ -31,7 +31,7 @@ def cost_tables(scenario: Scenario, layout: Layout) -> dict[str, pd.DataFrame]:
     simulation, costs = learning.simulation, learning.costs
     training = scenario.training
     for stage in (training.extractor, training.experts, training.gate):
-        simulation.env.run(simulation.env.process(stage.clock(learning)))
+        simulation.run(stage.clock(learning))
     model = pd.DataFrame(
         [
             ("extractor", costs.features_flop, costs.extractor_bytes, costs.features_bytes),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from simpy.events import Event
 from nmoe_sim.accounts import record_devices, record_energy, record_requests, record_summary
 from nmoe_sim.checks import Layout
 from nmoe_sim.engine.link_samples import record_links
-from nmoe_sim.errors import RunError
 from nmoe_sim.hosting import memory_used, move_experts, placement_problem
 from nmoe_sim.inference.answers import predictions
 from nmoe_sim.inference.channel import ChannelScores
@@ -35,18 +33,8 @@ def run_alone(learning: Learning, process: Generator[Event, Any, None]) -> None:
     """Run a process to its end, every torch operation on one thread: results must not depend on cores."""
     from nmoe_sim.nmoe.threads import one_thread
 
-    env = learning.simulation.env
-    life = env.process(process)
     with one_thread():
-        try:
-            env.run(life)
-        except RuntimeError as error:
-            if life.triggered or env.peek() < inf:
-                raise
-            raise RunError(
-                "the clock has nothing more to do, and the run isn't over: something waits for what never comes; "
-                "look at the protocol and at other parts of your own"
-            ) from error
+        learning.simulation.run(process)
 
 
 def train(learning: Learning) -> Generator[Event, Any, None]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmoe_sim.commands.options import INTERRUPTED, add_command, add_plugin_option
+from nmoe_sim.commands.options import add_command, add_plugin_option, interrupted
 from nmoe_sim.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,8 +97,7 @@ def _fetch(options: argparse.Namespace) -> int:
         with show_progress(quiet=options.quiet) as progress:
             fetched = fetch(spec, to=to, base_url=options.url, progress=progress)
     except KeyboardInterrupt:
-        print("interrupted: what came is kept; run the same command again to go on", file=sys.stderr)
-        return INTERRUPTED
+        return interrupted("what came is kept; run the same command again to go on")
     where = fetched.paths[0] if len(fetched.paths) == 1 else fetched.paths[0].parent
     print(f"{options.name}: {where}{'' if fetched.is_new else ', here before; nothing was downloaded'}")
     if to is not None:

@@ -63,6 +63,12 @@ def load(options: argparse.Namespace, scenario: str) -> Scenario:
     return load_scenario(resolve(scenario), overrides=overrides, plugins=options.plugin)
 
 
+def interrupted(what: str) -> int:
+    """Print what is left of the work and how it goes on; returns the exit status."""
+    print(f"interrupted: {what}", file=sys.stderr)
+    return INTERRUPTED
+
+
 def warn(message: object) -> None:
     """Print a warning."""
     print(f"warning: {message}", file=sys.stderr)

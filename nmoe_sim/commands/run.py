@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from nmoe_sim.commands.options import INTERRUPTED, SCENARIO_HELP, add_command, add_scenario_options, load
+from nmoe_sim.commands.options import SCENARIO_HELP, add_command, add_scenario_options, interrupted, load
 
 if TYPE_CHECKING:
     from nmoe_sim.commands.options import Commands
@@ -37,8 +36,7 @@ def _run(options: argparse.Namespace) -> int:
         with show_progress(quiet=options.quiet) as progress:
             result = run(scenario, options.out, overwrite=options.overwrite, resume=options.resume, progress=progress)
     except KeyboardInterrupt:
-        print("interrupted: what training has stored is kept; go on with --resume", file=sys.stderr)
-        return INTERRUPTED
+        return interrupted("what training has stored is kept; go on with --resume")
     if options.tensorboard:
         write_events(result)
     if not options.quiet:

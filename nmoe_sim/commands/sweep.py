@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmoe_sim.commands.options import INTERRUPTED, add_command, add_plugin_option, warn, whole_number
+from nmoe_sim.commands.options import add_command, add_plugin_option, interrupted, warn, whole_number
 from nmoe_sim.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def _sweep(options: argparse.Namespace) -> int:
         with watching(quiet=options.quiet) as watch:
             result = run_sweep(plan, options.out, workers=options.workers, cluster=options.cluster, watch=watch)
     except KeyboardInterrupt:
-        print("interrupted: finished runs are kept; run the same command again to go on", file=sys.stderr)
-        return INTERRUPTED
+        return interrupted("finished runs are kept; run the same command again to go on")
     if not options.quiet:
         skipped = f", {result.num_skipped} of them before" if result.num_skipped else ""
         print(f"{plan.sweep.spec.name}: {result.num_done} of {len(plan.runs)} runs done{skipped}")

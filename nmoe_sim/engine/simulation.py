@@ -23,6 +23,7 @@ from nmoe_sim.engine.outlook import Outlook
 from nmoe_sim.engine.sharing import EqualShare
 from nmoe_sim.engine.spectrum import Allocation, allocate
 from nmoe_sim.engine.topology import Topology
+from nmoe_sim.errors import RunError
 from nmoe_sim.results.recorder import Recorder
 from nmoe_sim.rng import RandomStreams
 from nmoe_sim.scenario.device_profile import DeviceProfile
@@ -137,6 +138,25 @@ class Simulation:
             for name, outages in zip(names, faults.outages(names, streams), strict=True):
                 env.process(simulation._churn(name, outages))
         return simulation
+
+    def run(self, process: Generator[Event, Any, Any]) -> None:
+        """Run the clock until a process is through.
+
+        Raises
+        ------
+        RunError
+            The process waits for what never comes, as one of a user's own may.
+        """
+        whole = self.env.process(process)
+        try:
+            self.env.run(whole)
+        except RuntimeError as error:
+            if whole.triggered or self.env.peek() < math.inf:
+                raise
+            raise RunError(
+                "the clock has nothing more to do, and the run isn't over: something waits for what never comes; "
+                "look at the protocol and at other parts of your own"
+            ) from error
 
     def _watch_batteries(self) -> None:
         bands: dict[tuple[str, str], set[str | None]] = {}

@@ -1,7 +1,7 @@
 """Local training of many clients, any module: a plain loop for each client, clients side by side.
 
 A model's state is a mapping from parameter name to tensor; modules are templates that say how to
-compute with it. For many small heads ``stacked.train_stacked`` is much faster; ``strategy`` chooses.
+compute with it. For many small models ``stacked.train_stacked`` is much faster; ``strategy`` chooses.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nmoe_sim.nmoe.cohort import State, check_offsets
+from nmoe_sim.nmoe.losses import cross_entropy, masked_mean
 from nmoe_sim.nmoe.optimizer import Optimizer
 from nmoe_sim.nmoe.precision import products_in
 from nmoe_sim.nmoe.stacked_forward import stacked_forward
@@ -52,6 +53,24 @@ AfterStacked = Callable[[StackedBatch, State, Tensor], bool]
 stacked, which must be copied to be kept."""
 
 
+def of_labels(labels: Sequence[Tensor], loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy) -> StackedLoss:
+    """Return the loss of a cohort by its samples' labels: each client's mean over its batch.
+
+    Parameters
+    ----------
+    labels : sequence of Tensor of int64
+        Each client's.
+    loss : callable
+        loss(logits_ABC, labels_AB) → values_AB.
+    """
+    labels_R = torch.cat(list(labels)) if labels else torch.empty(0, dtype=torch.int64)
+
+    def mean(out_ABC: Tensor, batch: StackedBatch) -> Tensor:
+        return masked_mean(loss(out_ABC, labels_R[batch.rows_AB]), batch.mask_AB)
+
+    return mean
+
+
 @one_thread()
 def train_stacked(
     template: nn.Module,
@@ -68,7 +87,7 @@ def train_stacked(
     workers: int = 1,
     after: AfterStacked | None = None,
 ) -> tuple[State, NDArray[np.float64]]:
-    """Train the heads of all clients as one batched cohort.
+    """Train the models of all clients as one batched cohort.
 
     Equal to ``train_modules`` up to the order of sums. At each step the clients that still have
     a batch move; the others keep their weights, without momentum or decay. Client i makes ``len(plans[i])`` steps.
@@ -76,7 +95,7 @@ def train_stacked(
     Parameters
     ----------
     template : nn.Module
-        Architecture of a head, without buffers; left as it is.
+        Architecture, without buffers; left as it is.
     stacked : State
         Where the clients start, as of ``stack``; left as it is.
     inputs : sequence of Tensor

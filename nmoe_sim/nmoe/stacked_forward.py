@@ -57,12 +57,11 @@ def has_rules(module: nn.Module) -> bool:
 def _has_rule(module: nn.Module) -> bool:
     if is_parametrized(module) or module._forward_hooks or module._forward_pre_hooks:
         return False
-    kind = next((k for k in _KINDS if isinstance(module, k) and type(module).forward is k.forward), None)
     if isinstance(module, nn.LayerNorm) and module.elementwise_affine:
         return False
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
         return False
-    return kind is not None
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in _KINDS)
 
 
 def _linear(module: nn.Linear, prefix: str) -> Forward:

@@ -68,10 +68,10 @@ def _cost_key(run: Run) -> str:
 
 def _stage_flop(run: Run) -> dict[str, float]:
     learning = prepare_clock(run.scenario, check(run.scenario))
-    env, training = learning.simulation.env, run.scenario.training
+    simulation, training = learning.simulation, run.scenario.training
     for stage in (training.extractor, training.experts, training.gate):
-        env.run(env.process(stage.clock(learning)))
-    jobs = learning.simulation.recorder.arrow("compute").select(["stage", "flop"])
+        simulation.run(stage.clock(learning))
+    jobs = simulation.recorder.arrow("compute").select(["stage", "flop"])
     sums = jobs.group_by("stage").aggregate([("flop", "sum")]).to_pylist()
     flop = {row["stage"]: row["flop_sum"] for row in sums}
     return {stage: flop.get(stage, 0.0) for stage in STAGES}

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from nmoe_sim.engine.topology import Topology
     from nmoe_sim.nmoe.cohort import State
     from nmoe_sim.nmoe.early_stopping import EarlyStopping
-    from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss
 
 STAGE = "experts"
 
@@ -152,6 +151,7 @@ class LocalTraining(Stage):
         import torch
 
         from nmoe_sim.nmoe.cohort import batches, stack
+        from nmoe_sim.nmoe.stacked import of_labels
         from nmoe_sim.nmoe.strategy import train_cohort
 
         samples, (size, epochs) = self._samples(learning, clients), (self.optimizer.batch_size, self.optimizer.epochs)
@@ -168,7 +168,7 @@ class LocalTraining(Stage):
                 [self._start(learning, client) for client in clients],
                 [learning.train_h[client][rows] for client, rows in zip(clients, samples.train, strict=True)],
                 plans,
-                self._loss(labels),
+                of_labels(labels, self._loss_of),
                 self.optimizer,
                 workers=learning.workers,
                 memory_bytes=learning.scenario.training.memory_bytes,
@@ -216,19 +216,6 @@ class LocalTraining(Stage):
         """Return the expert of a client that didn't train: its own head, if it has one and would have begun with it."""
         heads_travel = learning.scenario.training.extractor.heads_travel
         return learning.expert.state_dict() if heads_travel else self._start(learning, client)
-
-    def _loss(self, labels: Sequence[Tensor]) -> StackedLoss:
-        import torch
-
-        from nmoe_sim.nmoe.losses import masked_mean
-
-        labels_R = torch.cat(list(labels)) if labels else None
-
-        def loss(out_ABC: Tensor, batch: StackedBatch) -> Tensor:
-            assert labels_R is not None
-            return masked_mean(self._loss_of(out_ABC, labels_R[batch.rows_AB]), batch.mask_AB)
-
-        return loss
 
     def _loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
         from nmoe_sim.nmoe.losses import smoothed_cross_entropy

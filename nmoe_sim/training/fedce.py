@@ -15,7 +15,7 @@ from nmoe_sim.training.learning import Learning
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from nmoe_sim.nmoe.stacked import StackedBatch, StackedLoss
+    from nmoe_sim.nmoe.stacked import StackedLoss
 
 
 class FedCE(ExtractorTraining):
@@ -83,16 +83,9 @@ def cross_entropy_of(learning: Learning) -> Callable[[Sequence[Work]], StackedLo
     """Return what gives a cohort's loss, as ``SampleLearner`` wants it."""
 
     def loss_of(works: Sequence[Work]) -> StackedLoss:
-        import torch
+        from nmoe_sim.nmoe.stacked import of_labels
 
-        from nmoe_sim.nmoe.losses import cross_entropy, masked_mean
-
-        labels = torch.cat([learning.data.train_y[work.client] for work in works])
-
-        def loss(out_ABC: Tensor, batch: StackedBatch) -> Tensor:
-            return masked_mean(cross_entropy(out_ABC, labels[batch.rows_AB]), batch.mask_AB)
-
-        return loss
+        return of_labels([learning.data.train_y[work.client] for work in works])
 
     return loss_of
 
